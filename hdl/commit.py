@@ -1,0 +1,210 @@
+"""Commits complete groups at the target, in sequence order, chain by chain."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord
+
+from .interfaces import MetadataPort, TargetState, index_shape, slot_shape
+from .receiver import record_word
+
+__all__ = ["CommitEngine"]
+
+
+class CommitEngine(wiring.Component):
+    """Makes staged tracks visible (I6, I7; claims 47, 52, 59).
+
+    Sets that had progress are looked at in turn. If group ``DONE + 1`` has an order packet and
+    all its tracks, its chains are committed one after the other, each within one hold of the
+    metadata lock: for every track the staged slot becomes the visible one and the old slot is
+    freed; then the set's number of chains grows. With the last chain the group's record is
+    cleared and ``DONE`` grows, and the set is looked at again. Holds last 2 clocks a track and at
+    most 10 more.
+
+    A track that an order packet names without its data having come (no sound source sends that)
+    is left as it is, so that no slot can get two owners.
+
+    While ``hold`` is set nothing commits; ``held`` says that it has come to rest. Between two
+    chains of a group the engine's own registers know where to go on; nothing else touches a
+    complete group.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    ignore_sequence : bool
+        For mutation tests: commit any complete group.
+    ignore_chains : bool
+        For mutation tests: let go of the lock after each track.
+
+    Members
+    -------
+    progress : In(StructLayout valid, set)
+        Pulse: look at this set.
+    hold : In(1), held : Out(1)
+    meta : Out(MetadataPort)
+    free : Out(stream.Signature(slot))
+        Slots to the free list; must be taken at once (the lock is held).
+    due : Out(StructLayout valid, set)
+        Pulse: a group has committed, the set's status must be sent.
+    chain, track, group : Out(1)
+        Pulses, one for each that committed.
+    """
+
+    def __init__(self, geometry, *, ignore_sequence=False, ignore_chains=False):
+        self.geometry = geometry
+        self._ignore_sequence = ignore_sequence
+        self._ignore_chains = ignore_chains
+        notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
+        super().__init__({
+            "progress": In(notice),
+            "hold": In(1),
+            "held": Out(1),
+            "meta": Out(MetadataPort(geometry, TargetState(geometry))),
+            "free": Out(stream.Signature(slot_shape(geometry))),
+            "due": Out(notice),
+            "chain": Out(1),
+            "track": Out(1),
+            "group": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        meta = self.meta
+
+        look = Signal(g.sets)           # sets to be looked at
+        set_ = Signal(range(g.sets))
+        group = Signal(16)              # the one being looked at or committed
+        count = Signal(8)               # its tracks that have not committed
+        cursor = Signal(index_shape(g))
+
+        # Only a mutant looks beyond DONE + 1.
+        probe = Signal(range(g.groups_in_flight)) if self._ignore_sequence else Const(0, 1)
+
+        def page(word):
+            return meta.page_addr.eq(Cat(Const(word, 5), set_))
+
+        def record(word):
+            return meta.page_addr.eq(Cat(record_word(g, group, word), set_))
+
+        def write(value):
+            return [meta.page_we.eq(1), meta.page_wdata.eq(value)]
+
+        def lock():
+            m.d.comb += meta.req.eq(1)
+
+        state, link = meta.state_rdata, meta.link_rdata
+        m.d.comb += [
+            meta.state_addr.eq(cursor),
+            meta.link_addr.eq(cursor),
+            meta.state_wdata.slot.eq(state.staged_slot),
+            self.free.payload.eq(state.slot),
+            self.due.set.eq(set_),
+        ]
+
+        with m.FSM():
+            with m.State("SEEK_SET"):
+                m.d.comb += self.held.eq(self.hold)
+                with m.If(look.any() & ~self.hold):
+                    with m.If(look.bit_select(set_, 1)):
+                        m.d.sync += look.bit_select(set_, 1).eq(0)
+                        m.next = "LOCK_SET"
+                    with m.Else():
+                        m.d.sync += set_.eq(Mux(set_ == g.sets - 1, 0, set_ + 1))
+
+            with m.State("LOCK_SET"):
+                lock()
+                m.d.comb += page(SetWord.DONE)
+                with m.If(meta.gnt):
+                    m.next = "CHOOSE_GROUP"
+            with m.State("CHOOSE_GROUP"):
+                lock()
+                m.d.sync += group.eq(meta.page_rdata + 1 + probe)
+                m.next = "READ_COUNT"
+            with m.State("READ_COUNT"):
+                lock()
+                m.d.comb += record(GROUP_COUNT)
+                m.next = "READ_RECEIVED"
+            with m.State("READ_RECEIVED"):
+                lock()
+                m.d.comb += record(GROUP_RECEIVED)
+                m.d.sync += count.eq(meta.page_rdata)
+                m.next = "CHECK_COMPLETE"
+            with m.State("CHECK_COMPLETE"):
+                lock()
+                m.d.comb += record(GROUP_HEAD)
+                m.next = "READ_HEAD"
+                with m.If((count == 0) | (meta.page_rdata != count)):
+                    m.next = "SEEK_SET"
+                    if self._ignore_sequence:
+                        m.d.sync += probe.eq(probe + 1)
+                        with m.If(probe != g.groups_in_flight - 1):
+                            m.next = "LOCK_SET"
+            with m.State("READ_HEAD"):
+                lock()
+                m.d.sync += cursor.eq(meta.page_rdata)
+                m.next = "READ_TRACK"
+
+            with m.State("LOCK_CHAIN"):
+                m.d.comb += self.held.eq(self.hold)
+                with m.If(~self.hold):
+                    lock()
+                with m.If(meta.gnt):
+                    m.next = "READ_TRACK"
+            with m.State("READ_TRACK"):
+                lock()
+                m.next = "SWAP_SLOTS"
+            with m.State("SWAP_SLOTS"):
+                lock()
+                m.d.comb += [
+                    meta.state_we.eq(state.staged),
+                    self.free.valid.eq(state.staged),
+                    self.track.eq(1),
+                ]
+                m.d.sync += [count.eq(count - 1), cursor.eq(link.next)]
+                m.next = "READ_TRACK"
+                with m.If(link.end_of_chain | (count == 1) | self._ignore_chains):
+                    m.next = "READ_CHAINS"
+            with m.State("READ_CHAINS"):
+                lock()
+                m.d.comb += page(SetWord.CHAINS_LOW)
+                m.next = "COUNT_CHAIN"
+            with m.State("COUNT_CHAIN"):
+                lock()
+                m.d.comb += [page(SetWord.CHAINS_LOW), write(meta.page_rdata + 1),
+                             self.chain.eq(1)]
+                m.next = "END_CHAIN"
+                with m.If(meta.page_rdata == 0xFFFF):
+                    m.next = "READ_CHAINS_HIGH"
+            with m.State("READ_CHAINS_HIGH"):
+                lock()
+                m.d.comb += page(SetWord.CHAINS_HIGH)
+                m.next = "CARRY_CHAINS"
+            with m.State("CARRY_CHAINS"):
+                lock()
+                m.d.comb += [page(SetWord.CHAINS_HIGH), write(meta.page_rdata + 1)]
+                m.next = "END_CHAIN"
+            with m.State("END_CHAIN"):
+                m.next = "LOCK_CHAIN"
+                with m.If(count == 0):
+                    lock()
+                    m.d.comb += [record(GROUP_COUNT), write(0)]
+                    m.next = "CLEAR_RECEIVED"
+            with m.State("CLEAR_RECEIVED"):
+                lock()
+                m.d.comb += [record(GROUP_RECEIVED), write(0)]
+                m.next = "SET_DONE"
+            with m.State("SET_DONE"):
+                lock()
+                if self._ignore_sequence:
+                    m.d.sync += probe.eq(0)
+                m.d.comb += [page(SetWord.DONE), write(group), self.group.eq(1),
+                             self.due.valid.eq(1)]
+                m.d.sync += look.bit_select(set_, 1).eq(1)
+                m.next = "SEEK_SET"
+
+        # After the FSM, so that progress in the clock in which a look begins is not lost.
+        with m.If(self.progress.valid):
+            m.d.sync += look.bit_select(self.progress.set, 1).eq(1)
+        return m

@@ -1,0 +1,164 @@
+"""Event counters of a system and of its links, in one memory."""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+
+from firmware_model import wire
+from firmware_model.wire import Code, Counter, LinkCounter, Reg
+
+from .interfaces import RegisterPort
+
+__all__ = ["Tally", "Counters", "link_tallies"]
+
+_LINK_BASE = 32         # memory: Counter values below, eight words a link above
+_PER_LINK = 8
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How one counter is fed.
+
+    amount : bits of what is added in one clock.
+    pending : bits of what may gather before the scan comes by (see :class:`Counters`).
+    """
+
+    amount: int = 1
+    pending: int = 2
+
+    def __post_init__(self):
+        if not 1 <= self.amount <= self.pending <= 16:
+            raise ValueError(f"Tally needs 1 <= amount <= pending <= 16, not amount "
+                             f"{self.amount}, pending {self.pending}")
+
+
+def link_tallies():
+    """Layout of the eight increments of a link, named after ``wire.LinkCounter``."""
+    return data.StructLayout({c.name.lower(): 1 for c in LinkCounter})
+
+
+class Counters(wiring.Component):
+    """32-bit wrapping counters; adding is one clock and never refused.
+
+    Increments gather in a small accumulator a counter; a scan that runs only while one of them is
+    not zero adds them to the memory, one counter in 1 to 2 clocks. Between two visits of one
+    counter there are at most ``max_gap`` clocks (2 x memory words + 2 a bus read). **No event is
+    lost** if less than ``2**pending`` gathers in that time. With the default of 2 bits that is three
+    events in ``max_gap`` clocks (96 clocks with two links): frames are at least 700 clocks apart.
+
+    A value read over the bus may lack what happened in the last ``max_gap`` clocks. Counters start
+    from 0 when the device is configured, and keep their values over a reset.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    tallies : dict[Counter, Tally]
+        Counters that this system has. Others have no logic and read as 0.
+
+    Members
+    -------
+    add : In(StructLayout)
+        One field for each of ``tallies``, by its name in lower case: what to add in this clock.
+    links : In(link_tallies()).array(geometry.links)
+        The same for each link, one bit each.
+    bus : In(RegisterPort())
+        Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 2
+        to 4 clocks.
+    """
+
+    def __init__(self, geometry, tallies):
+        for counter in tallies:
+            if not isinstance(counter, Counter):
+                raise TypeError(f"tallies are keyed by Counter, not {counter!r}")
+        self.geometry = geometry
+        self.tallies = dict(tallies)
+        self.depth = _LINK_BASE + _PER_LINK * geometry.links
+        self.max_gap = 2 * self.depth
+        super().__init__({
+            "add": In(data.StructLayout({c.name.lower(): t.amount
+                                         for c, t in self.tallies.items()})),
+            "links": In(link_tallies()).array(geometry.links),
+            "bus": In(RegisterPort()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=32, depth=self.depth, init=[])
+        read = memory.read_port()           # never reads a word in the clock that writes it
+        write = memory.write_port()
+
+        at = Signal(range(self.depth))      # scan position
+        clear = Signal()                    # the accumulator at ``at`` is being emptied
+        gathered = Signal(16)               # its value
+
+        accumulators = {}
+        for place, tally, amount in self._sources():
+            pending = accumulators[place] = Signal(tally.pending, name=f"pending_{place}")
+            m.d.sync += pending.eq(Mux(clear & (at == place), 0, pending) + amount)
+        with m.Switch(at):
+            for place, pending in accumulators.items():
+                with m.Case(place):
+                    m.d.comb += gathered.eq(pending)
+
+        known, place = self._decode(m)
+        adding = Signal(16)
+
+        def advance():
+            return at.eq(Mux(at == self.depth - 1, 0, at + 1))
+
+        m.d.comb += [read.addr.eq(at), write.addr.eq(at), write.data.eq(read.data + adding)]
+        with m.FSM():
+            with m.State("WATCH"):
+                with m.If(self.bus.req):
+                    m.d.comb += read.addr.eq(place)
+                    m.next = "ANSWER"
+                with m.Elif(gathered.any()):
+                    m.d.comb += clear.eq(1)
+                    m.d.sync += adding.eq(gathered)
+                    m.next = "ADD"
+                with m.Elif(Cat(accumulators.values()).any()):
+                    m.d.sync += advance()
+            with m.State("ADD"):
+                m.d.comb += write.en.eq(1)
+                m.d.sync += advance()
+                m.next = "WATCH"
+            with m.State("ANSWER"):
+                m.d.comb += [self.bus.ack.eq(1), self.bus.rdata.eq(read.data)]
+                with m.If(~known):
+                    m.d.comb += self.bus.code.eq(Code.BAD_REGISTER)
+                with m.Elif(self.bus.we):
+                    m.d.comb += self.bus.code.eq(Code.READ_ONLY)
+                m.next = "WATCH"
+        return m
+
+    def _sources(self):
+        """(memory word, tally, increment) of every counter that exists."""
+        for counter, tally in self.tallies.items():
+            yield counter.value, tally, self.add[counter.name.lower()]
+        for n in range(self.geometry.links):
+            for counter in LinkCounter:
+                yield (_LINK_BASE + _PER_LINK * n + counter.value, Tally(),
+                       self.links[n][counter.name.lower()])
+
+    def _decode(self, m):
+        """Whether the bus address is a counter, and its memory word."""
+        known, place = Signal(), Signal(range(self.depth))
+        offset = Signal(16)
+        stride_bits = (wire.LINK_COUNTER_STRIDE - 1).bit_length()
+        with m.If(self.bus.addr < Reg.LINK_COUNTERS):
+            m.d.comb += [
+                offset.eq(self.bus.addr - Reg.COUNTERS),
+                known.eq(offset < len(Counter)),
+                place.eq(offset[:5]),
+            ]
+        with m.Else():
+            m.d.comb += [
+                offset.eq(self.bus.addr - Reg.LINK_COUNTERS),
+                known.eq((offset[:stride_bits] < len(LinkCounter))
+                         & (offset[stride_bits:] < self.geometry.links)),
+                place.eq(_LINK_BASE + Cat(offset[:3], offset[stride_bits:stride_bits + 3])),
+            ]
+        return known, place

@@ -1,0 +1,233 @@
+"""Register bus of a system: what it is, how it is set, and windows to the rest."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from firmware_model import wire
+from firmware_model.wire import Code, Reg, Role
+
+from .interfaces import RegisterPort
+
+__all__ = ["Registers", "GROUP_TIMEOUT_RESET", "POLL_INTERVAL_RESET"]
+
+POLL_INTERVAL_RESET = 2**14     # of 256 clocks: a third of a second at 12 MHz
+GROUP_TIMEOUT_RESET = 64        # of 65536 clocks: as long, far above a group's time on the line
+
+_POLL_BITS = 24                 # 2**32 clocks: as long as anybody waits
+_SLOW_BITS = 16                 # AGE, which is compared with GROUP_TIMEOUT, is a 16-bit page word
+
+# First and last address of each window. The component behind a window answers every address
+# in it, unknown ones with BAD_REGISTER.
+_WINDOWS = {
+    "counters": (Reg.COUNTERS, Reg.SET_PAGES - 1),
+    "pages": (Reg.SET_PAGES, Reg.VOLUME_SET - 1),
+    "volume_set": (Reg.VOLUME_SET, Reg.CHANNEL - 1),
+    "channel": (Reg.CHANNEL, 2 * Reg.CHANNEL - 1),
+}
+
+
+class Registers(wiring.Component):
+    """Answers the registers below ``COUNTERS`` and passes others on to their windows.
+
+    Local registers answer 1 clock after the request, except a write to HOLD other than 0, which
+    answers once ``held``: from then on nothing commits. Refusals: BAD_REGISTER for an address
+    that this role has not, READ_ONLY for a write to what cannot be written, BAD_VALUE for a value
+    that does not fit; none changes anything.
+
+    HOLD counts down once every ``SLOW_TICK`` clocks, so that a reader that goes away cannot stop the
+    mirror; a reader that needs longer writes it again.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    role : Role
+        SOURCE or TARGET: decides which control registers and windows exist.
+    channel : bool
+        Whether there is a channel emulator behind this port.
+
+    Members
+    -------
+    bus : In(RegisterPort())
+    counters, pages : Out(RegisterPort())
+        Windows: ``COUNTERS`` with ``LINK_COUNTERS``, and ``SET_PAGES``.
+    volume_set : Out(RegisterPort())
+        Window ``VOLUME_SET``; source only.
+    channel : Out(RegisterPort())
+        Window ``CHANNEL``; only if asked for.
+    generation : In(8)
+    free_slots : In(17)
+    links_up : In(links)
+    slow_tick, poll_tick : Out(1)
+        One clock in each ``SLOW_TICK`` and ``POLL_UNIT``.
+    disconnected : In(8), credit : In(17)
+        Source only.
+    poll_interval : Out(24)
+        In units of ``POLL_UNIT`` clocks, 0 for never; source only.
+    group_timeout : Out(16)
+        In units of ``SLOW_TICK`` clocks, 0 for never; source only.
+    destage : Out(sets)
+        Pulse for each set that the host wants destaged; source only.
+    hold : Out(1), held : In(1)
+        Target only: commits must stop at a chain boundary; none is in progress.
+    """
+
+    def __init__(self, geometry, role, *, channel=False):
+        if role not in (Role.SOURCE, Role.TARGET):
+            raise ValueError(f"role must be SOURCE or TARGET, not {role!r}")
+        self.geometry = geometry
+        self.role = role
+        members = {
+            "bus": In(RegisterPort()),
+            "counters": Out(RegisterPort()),
+            "pages": Out(RegisterPort()),
+            "generation": In(8),
+            "free_slots": In(17),
+            "links_up": In(geometry.links),
+            "slow_tick": Out(1),
+            "poll_tick": Out(1),
+        }
+        self._windows = ["counters", "pages"]
+        if role is Role.SOURCE:
+            members |= {
+                "volume_set": Out(RegisterPort()),
+                "disconnected": In(8),
+                "credit": In(17),
+                "poll_interval": Out(_POLL_BITS, init=POLL_INTERVAL_RESET),
+                "group_timeout": Out(_SLOW_BITS, init=GROUP_TIMEOUT_RESET),
+                "destage": Out(geometry.sets),
+            }
+            self._windows.append("volume_set")
+        else:
+            members |= {"hold": Out(1), "held": In(1)}
+        if channel:
+            members["channel"] = Out(RegisterPort())
+            self._windows.append("channel")
+        super().__init__(members)
+
+    def constants(self):
+        """Value of every register that never changes."""
+        g = self.geometry
+        return {
+            Reg.MAGIC: wire.MAGIC, Reg.VERSION: wire.PROTOCOL_VERSION, Reg.ROLE: self.role.value,
+            Reg.VOLUMES: g.volumes, Reg.TRACKS_PER_VOLUME: g.tracks_per_volume,
+            Reg.TRACK_BYTES: g.track_bytes, Reg.SETS: g.sets, Reg.LINKS: g.links,
+            Reg.CHAIN_LIMIT: g.chain_limit, Reg.SPARE_SLOTS: g.spare_slots,
+            Reg.STAGING_SLOTS: g.staging_slots, Reg.GROUPS_IN_FLIGHT: g.groups_in_flight,
+            Reg.WINDOW: g.window, Reg.VOLUMES_PER_SET: g.volumes_per_set,
+            Reg.CLOCK_HZ: g.clock_hz, Reg.HOST_DIVISOR: g.divisor(g.host_baud),
+            Reg.LINK_DIVISOR: g.divisor(g.link_baud),
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+        cycles = Signal(64)
+        cycles_high = Signal(32)
+        m.d.sync += cycles.eq(cycles + 1)
+        m.d.comb += [
+            self.slow_tick.eq(cycles[:exact_log2(wire.SLOW_TICK)].all()),
+            self.poll_tick.eq(cycles[:exact_log2(wire.POLL_UNIT)].all()),
+        ]
+
+        local = Signal(init=1)      # the address is in no window
+        for name in self._windows:
+            self._forward(m, local, getattr(self, name), *_WINDOWS[name])
+
+        # A local answer is prepared in one clock and given in the next.
+        known = Signal()            # there is such a register
+        writable = Signal()
+        fits = Signal(init=1)       # bus.wdata is a value for it
+        settled = Signal(init=1)    # what was written has taken effect
+        value = Signal(32)
+        ack, rdata, code = Signal(), Signal(32), Signal(8)
+        answer = Signal()
+        m.d.comb += answer.eq(bus.req & local & ~ack)
+        write = answer & bus.we & fits
+
+        if self.role is Role.TARGET:
+            left = Signal(_SLOW_BITS)
+            m.d.comb += self.hold.eq(left.any())
+            with m.If(self.slow_tick & self.hold):
+                m.d.sync += left.eq(left - 1)
+
+        with m.Switch(bus.addr):
+            for address, constant in self.constants().items():
+                with m.Case(address):
+                    m.d.comb += [known.eq(1), value.eq(constant)]
+            with m.Case(Reg.GENERATION):
+                m.d.comb += [known.eq(1), value.eq(self.generation)]
+            with m.Case(Reg.CYCLES):
+                m.d.comb += [known.eq(1), value.eq(cycles)]
+                with m.If(answer & ~bus.we):
+                    m.d.sync += cycles_high.eq(cycles[32:])
+            with m.Case(Reg.CYCLES_HIGH):
+                m.d.comb += [known.eq(1), value.eq(cycles_high)]
+            with m.Case(Reg.FREE_SLOTS):
+                m.d.comb += [known.eq(1), value.eq(self.free_slots)]
+            with m.Case(Reg.LINKS_UP):
+                m.d.comb += [known.eq(1), value.eq(self.links_up)]
+            if self.role is Role.SOURCE:
+                self._source_cases(m, known, writable, value, fits, write)
+            else:
+                self._hold_case(m, left, known, writable, value, fits, settled, write)
+
+        m.d.sync += ack.eq(0)
+        with m.If(answer & settled):
+            m.d.sync += [ack.eq(1), rdata.eq(value), code.eq(Code.OK)]
+            with m.If(~known):
+                m.d.sync += code.eq(Code.BAD_REGISTER)
+            with m.Elif(bus.we & ~writable):
+                m.d.sync += code.eq(Code.READ_ONLY)
+            with m.Elif(bus.we & ~fits):
+                m.d.sync += code.eq(Code.BAD_VALUE)
+        with m.If(local):
+            m.d.comb += [bus.ack.eq(ack), bus.rdata.eq(rdata), bus.code.eq(code)]
+        return m
+
+    def _forward(self, m, local, port, low, high):
+        """Pass addresses ``low..high`` on to ``port``."""
+        bus = self.bus
+        here = Signal()
+        m.d.comb += [
+            here.eq((bus.addr >= low) & (bus.addr <= high)),
+            port.req.eq(bus.req & here),
+            port.we.eq(bus.we),
+            port.addr.eq(bus.addr),
+            port.wdata.eq(bus.wdata),
+        ]
+        with m.If(here):
+            m.d.comb += [local.eq(0), bus.ack.eq(port.ack), bus.rdata.eq(port.rdata),
+                         bus.code.eq(port.code)]
+
+    def _source_cases(self, m, known, writable, value, fits, write):
+        bus = self.bus
+        with m.Case(Reg.DISCONNECTED):
+            m.d.comb += [known.eq(1), value.eq(self.disconnected)]
+        with m.Case(Reg.CREDIT):
+            m.d.comb += [known.eq(1), value.eq(self.credit)]
+        with m.Case(Reg.POLL_INTERVAL):
+            m.d.comb += [known.eq(1), writable.eq(1), value.eq(self.poll_interval),
+                         fits.eq(~bus.wdata[_POLL_BITS:].any())]
+            with m.If(write):
+                m.d.sync += self.poll_interval.eq(bus.wdata)
+        with m.Case(Reg.GROUP_TIMEOUT):
+            m.d.comb += [known.eq(1), writable.eq(1), value.eq(self.group_timeout),
+                         fits.eq(~bus.wdata[_SLOW_BITS:].any())]
+            with m.If(write):
+                m.d.sync += self.group_timeout.eq(bus.wdata)
+        with m.Case(Reg.DESTAGE):
+            m.d.comb += [known.eq(1), writable.eq(1),
+                         fits.eq(~bus.wdata[self.geometry.sets:].any())]
+            with m.If(write):
+                m.d.comb += self.destage.eq(bus.wdata)
+
+    def _hold_case(self, m, left, known, writable, value, fits, settled, write):
+        bus = self.bus
+        with m.Case(Reg.HOLD):
+            m.d.comb += [known.eq(1), writable.eq(1), value.eq(left),
+                         fits.eq(~bus.wdata[_SLOW_BITS:].any())]
+            with m.If(write):
+                m.d.sync += left.eq(bus.wdata)
+                m.d.comb += settled.eq(~bus.wdata[:_SLOW_BITS].any() | (self.hold & self.held))

@@ -1,0 +1,120 @@
+"""Sends the commit status of sets back to the source."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import SetWord, Type
+
+from .interfaces import Descriptor, MetadataPort, PayloadKind, TargetState, header_const
+
+__all__ = ["StatusSender"]
+
+
+class StatusSender(wiring.Component):
+    """Sends STATUS for every set that is due, in turn.
+
+    The status is cumulative (``DONE`` when it is made), so notices that come while a set waits
+    need no second frame, and a lost frame costs nothing: whatever is sent again, and every new
+    session of a link, makes the status due again. It goes out on link ``set % links``, or the
+    next one that is up; while none is up, it stays due.
+
+    A status waits for its link; the link must take or drop descriptors when it loses its session.
+
+    Parameters
+    ----------
+    geometry : Geometry
+
+    Members
+    -------
+    due : In(StructLayout valid, set).array(2)
+        Pulses: from the receiver and the commit engine.
+    links_up : In(links)
+    meta : Out(MetadataPort)
+    submit : Out(stream.Signature(Descriptor)).array(links)
+    """
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+        notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
+        super().__init__({
+            "due": In(notice).array(2),
+            "links_up": In(geometry.links),
+            "meta": Out(MetadataPort(geometry, TargetState(geometry))),
+            "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        meta = self.meta
+
+        waiting = Signal(g.sets)
+        set_ = Signal(range(g.sets))
+        epoch = Signal(8)
+        gseq = Signal(16)
+        link = Signal(range(g.links))
+        were_up = Signal(g.links)
+        m.d.sync += were_up.eq(self.links_up)
+
+        def next_(signal, count):
+            return signal.eq(Mux(signal == count - 1, 0, signal + 1))
+
+        fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq)
+        for submit in self.submit:
+            m.d.comb += [
+                submit.payload.type.eq(Type.STATUS),
+                submit.payload.header.eq(fields),
+                submit.payload.kind.eq(PayloadKind.NONE),
+            ]
+
+        with m.FSM():
+            with m.State("SEEK_SET"):
+                with m.If(waiting.any() & self.links_up.any()):
+                    with m.If(waiting.bit_select(set_, 1)):
+                        m.d.sync += waiting.bit_select(set_, 1).eq(0)
+                        m.next = "LOCK_SET"
+                    with m.Else():
+                        m.d.sync += next_(set_, g.sets)
+            with m.State("LOCK_SET"):
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(Cat(Const(SetWord.EPOCH, 5), set_))]
+                m.d.sync += link.eq(self._home(set_))
+                with m.If(meta.gnt):
+                    m.next = "READ_EPOCH"
+            with m.State("READ_EPOCH"):
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(Cat(Const(SetWord.DONE, 5), set_))]
+                m.d.sync += epoch.eq(meta.page_rdata)
+                m.next = "READ_DONE"
+            with m.State("READ_DONE"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += gseq.eq(meta.page_rdata)
+                m.next = "CHOOSE_LINK"
+            with m.State("CHOOSE_LINK"):
+                with m.If(self.links_up.bit_select(link, 1)):
+                    m.next = "SUBMIT_STATUS"
+                with m.Elif(self.links_up.any()):
+                    m.d.sync += next_(link, g.links)
+                with m.Else():
+                    m.d.sync += waiting.bit_select(set_, 1).eq(1)
+                    m.next = "SEEK_SET"
+            with m.State("SUBMIT_STATUS"):
+                with m.Switch(link):
+                    for n, submit in enumerate(self.submit):
+                        with m.Case(n):
+                            m.d.comb += submit.valid.eq(1)
+                            with m.If(submit.ready):
+                                m.next = "SEEK_SET"
+
+        # After the FSM, so that a notice in the clock in which a set is taken up is not lost.
+        for notice in self.due:
+            with m.If(notice.valid):
+                m.d.sync += waiting.bit_select(notice.set, 1).eq(1)
+        with m.If((self.links_up & ~were_up).any()):
+            m.d.sync += waiting.eq(~0)
+        return m
+
+    def _home(self, set_):
+        """Number of the link that carries the set's status: ``set % links``."""
+        links = self.geometry.links
+        homes = [n % links for n in range(self.geometry.sets)]
+        return Array(Const(n, range(links)) for n in homes)[set_]
