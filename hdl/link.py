@@ -1,0 +1,348 @@
+"""One end of one line."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model import wire
+
+from .cobs import CobsDecoder, CobsEncoder
+from .frame import FrameReceiver, FrameTransmitter
+from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
+from .rxwindow import ReceiveWindow
+from .session import Session
+from .speaker import Speaker
+from .streams import ByteFifo
+from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow
+from .uart import DIVISOR_BITS, UartRx, UartTx
+
+__all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine", "longest_frame"]
+
+# Everything that waits counts bit times, so it suits every baud rate. In units of 64:
+UNIT_BITS = 64
+
+# A hello is 170 bits on the line; one in 1024 bits leaves both directions mostly free.
+HELLO_UNITS = 16
+
+# A frame may wait behind one longest frame in each direction, and lasts one itself, as does its
+# acknowledgement's predecessor: this much may be added to a round trip measured on an idle line.
+PATIENCE_FRAMES = 4
+
+
+def longest_frame(max_payload):
+    """Line bytes of a frame of ``max_payload`` bytes: with COBS at its worst, and delimiter."""
+    body = wire.PREFIX_BYTES + wire.HEADER_BYTES + max_payload + wire.CRC_BYTES
+    return body + -(-body // 254) + 1
+
+
+class LinkEngine(wiring.Component):
+    """Delivers frames over a serial line, or says that it cannot.
+
+    While a session is up, every submitted frame reaches the other side's ``events`` exactly
+    once (with ``ordered`` also in turn), however many frames the line breaks or swallows. When
+    the session falls, what was not acknowledged may or may not have arrived, and is forgotten
+    here, with ``flushed``: whoever needs it sends it again. Nothing that comes in, however
+    malformed, stops the engine or becomes an Event without a good CRC.
+
+    ::
+
+        rx  UartRx -> ByteFifo -> CobsDecoder -> FrameReceiver -> sink
+                                                      |
+                              Session  <--------------+--> ReceiveWindow -> events
+                                 |                    +--> TransmitWindow <- submit
+                                 +-> Speaker <------------------+
+        tx  UartTx <- CobsEncoder <- FrameTransmitter <- Speaker, payload
+
+    Line use: frames follow each other without a gap as long as descriptors and payload keep
+    coming, a byte of payload in 40 clocks on average at 5 clocks a bit.
+
+    Supported round trips: up to 42 million clocks at 5 clocks a bit (8 million bit times), see
+    :mod:`.txwindow`; beyond, time-outs come early and frames are repeated needlessly.
+
+    The receive queue holds 511 line bytes (25,000 clocks at 5 clocks a bit): so long may the
+    sink or the taker of an Event hold the engine up before line bytes are lost; that costs the
+    frame they belong to, which is sent again.
+
+    Parameters
+    ----------
+    role : wire.Role
+        Who we are, for the hello. A line between two ends of one role does not come up.
+    window : int
+        Unacknowledged frames in each direction: 4, 8, 16 or 32, the same at both ends.
+    max_payload : int
+        Longest payload, 0..4096; longer ones are dropped as bad.
+    ordered : bool
+        Accept frames only in turn (host port). What comes out of turn is dropped, and comes
+        again after the sender's time-out.
+    fingerprint : int
+        Of the geometry; 0 matches any.
+    discard_when_down : bool
+        Take and drop descriptors while no session is up, so that nobody waits for a host that
+        went away. Otherwise ``submit`` waits.
+    patience_bits : int
+        Least constant part of the time-out, in bit times: for an other end that is slow now and
+        then (a PC). The time of four longest frames counts if that is longer.
+    initial_trip, tries : int
+        See :class:`.txwindow.TransmitWindow`.
+
+    Members
+    -------
+    rx : In(1)
+        Line in, asynchronous.
+    tx : Out(1)
+        Line out.
+    divisor : In(24)
+        Clocks a bit in 1/256, at least 5 * 256.
+    generation : In(16)
+        Resets of this side, for the hello.
+    submit : In(stream.Signature(Descriptor))
+        Frames to send. Taken only when everything taken before is on its way to the line.
+    payload : Out(PayloadPort())
+        Called for each transmission of a frame whose kind is not NONE. It must keep up with the
+        line on average.
+    events : Out(stream.Signature(Event))
+        Frames received.
+    sink : Out(PayloadSink())
+        Their payload, before the Event. Payload of a frame that cannot become an Event because
+        no session is up, or (``ordered``) because it is out of turn, is not offered.
+    up : Out(1)
+        A session is up.
+    flushed : Out(1)
+        One clock: the session has ended, the transmit window was dropped. In this clock and
+        until ``up``, ``submit.ready`` is low (but see ``discard_when_down``).
+    started : Out(1)
+        One clock: a session has come up.
+    mismatch : Out(1)
+        The other side's last hello has another version, role or geometry.
+    frame_sent, resent, frame_received, duplicate, bad_frame, timeout, session, ack_sent : Out(1)
+        One clock for each count of the ``wire.LinkCounter`` of that name. ``duplicate`` also
+        counts frames out of window or (``ordered``) out of turn; ``bad_frame`` counts also
+        line bytes dropped for their stop bit or for want of room.
+    """
+
+    def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
+                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES):
+        if patience_bits < 0:
+            raise ValueError(f"patience_bits {patience_bits} is negative")
+        patience = max(patience_bits, PATIENCE_FRAMES * 10 * longest_frame(max_payload))
+        self._window = window
+        self._ordered = ordered
+        self._discard_when_down = discard_when_down
+        # Made here, so that their checks speak up before elaboration.
+        self._session = Session(role=role, fingerprint=fingerprint)
+        self._tx_window = TransmitWindow(window=window, patience=-(-patience // UNIT_BITS),
+                                         initial_trip=initial_trip, tries=tries)
+        self._rx_window = ReceiveWindow(window=window, ordered=ordered)
+        self._receiver = FrameReceiver(max_payload)
+        super().__init__({
+            "rx": In(1, init=1),
+            "tx": Out(1, init=1),
+            "divisor": In(DIVISOR_BITS),
+            "generation": In(16),
+            "submit": In(stream.Signature(Descriptor)),
+            "payload": Out(PayloadPort()),
+            "events": Out(stream.Signature(Event)),
+            "sink": Out(PayloadSink()),
+            "up": Out(1),
+            "flushed": Out(1),
+            "started": Out(1),
+            "mismatch": Out(1),
+            "frame_sent": Out(1),
+            "resent": Out(1),
+            "frame_received": Out(1),
+            "duplicate": Out(1),
+            "bad_frame": Out(1),
+            "timeout": Out(1),
+            "session": Out(1),
+            "ack_sent": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        connect = wiring.connect
+
+        m.submodules.session = session = self._session
+        restart = Signal()
+        tx_window = self._tx_window
+        rx_window = self._rx_window
+        m.submodules.tx_window = ResetInserter(restart)(tx_window)
+        m.submodules.rx_window = ResetInserter(restart)(rx_window)
+
+        # -- line in -----------------------------------------------------------------------
+
+        m.submodules.uart_rx = uart_rx = UartRx()
+        m.submodules.fifo = fifo = ByteFifo()
+        m.submodules.decoder = decoder = CobsDecoder()
+        m.submodules.receiver = receiver = self._receiver
+        connect(m, uart_rx.o, fifo.i)
+        connect(m, fifo.o, decoder.i)
+        connect(m, decoder.o, receiver.i)
+        connect(m, receiver.sink, wiring.flipped(self.sink))
+        m.d.comb += [
+            uart_rx.rx.eq(self.rx),
+            uart_rx.divisor.eq(self.divisor),
+            self.bad_frame.eq(receiver.bad | uart_rx.framing_error | fifo.overflow),
+        ]
+
+        # -- line out ----------------------------------------------------------------------
+
+        m.submodules.speaker = speaker = Speaker()
+        m.submodules.transmitter = transmitter = FrameTransmitter()
+        m.submodules.encoder = encoder = CobsEncoder()
+        m.submodules.uart_tx = uart_tx = UartTx()
+        connect(m, speaker.head, transmitter.head)
+        connect(m, transmitter.payload, wiring.flipped(self.payload.bytes))
+        connect(m, transmitter.o, encoder.i)
+        connect(m, encoder.o, uart_tx.i)
+        m.d.comb += [
+            self.payload.start.eq(speaker.start),
+            self.payload.kind.eq(speaker.kind),
+            self.payload.arg.eq(speaker.arg),
+            speaker.done.eq(transmitter.done),
+            self.tx.eq(uart_tx.tx),
+            uart_tx.divisor.eq(self.divisor),
+        ]
+
+        # -- time --------------------------------------------------------------------------
+
+        bits = Signal(range(UNIT_BITS))
+        units = Signal(range(HELLO_UNITS))
+        unit = Signal()
+        m.d.comb += unit.eq(uart_tx.tick & bits.all())
+        with m.If(uart_tx.tick):
+            m.d.sync += bits.eq(bits + 1)
+        with m.If(unit):
+            m.d.sync += units.eq(units + 1)
+
+        # -- received frames ---------------------------------------------------------------
+        # Session and receive window are what hello and acknowledgement are sent from, so only
+        # one of reader (``speaker.control``) and writer (``changing``) goes on at a time; the
+        # writer has the right of way, since it is done in less than a hundred clocks.
+
+        frame = receiver.frame.payload
+        sequenced = Signal()
+        changing = Signal()
+        say_hello = Signal(init=1)
+        say_ack = Signal()
+        m.d.comb += [
+            sequenced.eq(frame.type >= wire.FIRST_SEQUENCED),
+            receiver.keep.eq(session.up & sequenced),
+            session.hello.eq(frame.header),
+            session.generation.eq(self.generation),
+            session.dead.eq(tx_window.dead & ~speaker.control & ~changing),
+            rx_window.lseq.eq(frame.lseq),
+            tx_window.ack.payload.base.eq(frame.lseq),
+            tx_window.ack.payload.map.eq(frame.header),
+            self.events.payload.type.eq(frame.type),
+            self.events.payload.header.eq(frame.header),
+            self.events.payload.length.eq(frame.length),
+        ]
+        if self._ordered:
+            m.d.comb += receiver.keep.eq(session.up & sequenced & (frame.lseq == rx_window.base))
+
+        ours = Signal()             # the acknowledgement is about this session
+        ack_spec = wire.FRAMES[wire.Type.ACK]
+        m.d.comb += ours.eq(session.up & (frame.header.word_select(ack_spec.offset("session"), 8)
+                                          == session.my))
+
+        def drop():
+            m.d.comb += receiver.frame.ready.eq(1)
+
+        with m.FSM():
+            with m.State("WAIT FOR FRAME"):
+                with m.If(~receiver.frame.valid):
+                    pass
+                with m.Elif(frame.type == wire.Type.ACK):
+                    m.d.comb += [
+                        tx_window.ack.valid.eq(ours),
+                        receiver.frame.ready.eq(tx_window.ack.ready | ~ours),
+                    ]
+                with m.Elif(frame.type == wire.Type.HELLO):
+                    m.d.comb += changing.eq(1)
+                    with m.If(~speaker.control):
+                        m.d.comb += session.heard.eq(1)
+                        drop()
+                with m.Elif(sequenced & session.up):
+                    m.d.comb += changing.eq(1)
+                    with m.If(~speaker.control):
+                        m.d.comb += rx_window.look.eq(1)
+                        m.next = "LOOK UP NUMBER"
+                with m.Else():
+                    drop()
+            with m.State("LOOK UP NUMBER"):
+                m.d.comb += changing.eq(1)
+                with m.If(rx_window.busy):
+                    pass
+                with m.Elif(rx_window.new):
+                    m.next = "OFFER EVENT"
+                with m.Else():
+                    m.d.comb += self.duplicate.eq(1)
+                    m.d.sync += say_ack.eq(1)
+                    drop()
+                    m.next = "WAIT FOR FRAME"
+            with m.State("OFFER EVENT"):
+                m.d.comb += self.events.valid.eq(1)
+                with m.If(self.events.ready):
+                    m.next = "MARK NUMBER"
+            with m.State("MARK NUMBER"):
+                m.d.comb += changing.eq(1)
+                with m.If(~speaker.control):
+                    m.d.comb += rx_window.mark.eq(1)
+                    m.next = "LET GO"
+            with m.State("LET GO"):
+                m.d.comb += changing.eq(1)
+                with m.If(~rx_window.busy):
+                    m.d.comb += self.frame_received.eq(1)
+                    m.d.sync += say_ack.eq(1)
+                    drop()
+                    m.next = "WAIT FOR FRAME"
+
+        # -- session -----------------------------------------------------------------------
+
+        m.d.comb += [
+            restart.eq(session.risen | session.fallen),
+            self.up.eq(session.up),
+            self.flushed.eq(session.fallen),
+            self.started.eq(session.risen),
+            self.mismatch.eq(session.mismatch),
+            self.session.eq(session.risen),
+        ]
+        with m.If(speaker.hello_said):
+            m.d.sync += say_hello.eq(0)
+        with m.If(session.answer | (~session.up & unit & units.all())):
+            m.d.sync += say_hello.eq(1)
+        with m.If(speaker.ack_said | ~session.up):
+            m.d.sync += say_ack.eq(0)
+
+        # -- what to say -------------------------------------------------------------------
+
+        connect(m, wiring.flipped(self.submit), tx_window.submit)
+        with m.If(session.fallen):
+            m.d.comb += self.submit.ready.eq(0)
+        if self._discard_when_down:
+            with m.If(~session.up):
+                m.d.comb += self.submit.ready.eq(1)
+        m.d.comb += [
+            tx_window.open.eq(session.up),
+            tx_window.unit.eq(unit),
+            speaker.offer.eq(tx_window.offer),
+            tx_window.pick.eq(speaker.pick),
+            speaker.granted.eq(tx_window.granted),
+            speaker.lseq.eq(tx_window.lseq),
+            tx_window.reading.eq(speaker.reading),
+            tx_window.read_lseq.eq(speaker.read_lseq),
+            tx_window.read_place.eq(speaker.read_place),
+            speaker.read_data.eq(tx_window.read_data),
+            speaker.say_hello.eq(say_hello),
+            speaker.say_ack.eq(say_ack & session.up),
+            speaker.hold.eq(changing),
+            speaker.greeting.eq(session.greeting),
+            speaker.base.eq(rx_window.base),
+            speaker.map.eq(rx_window.map),
+            speaker.peer.eq(session.peer),
+            self.frame_sent.eq(tx_window.granted & ~tx_window.again),
+            self.resent.eq(tx_window.granted & tx_window.again),
+            self.timeout.eq(tx_window.timeout),
+            self.ack_sent.eq(speaker.ack_said),
+        ]
+        return m

@@ -1,0 +1,161 @@
+"""Asynchronous serial lines: 8 data bits, no parity, one stop bit, least significant bit first.
+
+Both ends take the length of a bit as a *signal*, in clocks, as a fixed-point number with 8
+fractional bits: so any baud rate is met exactly on average, and may be changed at run time.
+"""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["DIVISOR_BITS", "FRACTION_BITS", "MIN_DIVISOR", "UartRx", "UartTx"]
+
+DIVISOR_BITS = 24
+FRACTION_BITS = 8
+
+# Below five clocks a bit, the receiver's one clock of uncertainty about the start edge, together
+# with two per cent of baud error over ten bits, reaches the edge of the last bit it samples.
+MIN_DIVISOR = 5 << FRACTION_BITS
+
+
+def _check(divisor_bits):
+    if not isinstance(divisor_bits, int) or not 12 <= divisor_bits <= 32:
+        raise ValueError(f"divisor_bits {divisor_bits!r} is outside 12..32: the smallest divisor "
+                         f"is {MIN_DIVISOR}, and no line is slower than 2**24 clocks a bit")
+
+
+class UartTx(wiring.Component):
+    """Serial transmitter.
+
+    The bit clock runs freely, so a byte starts up to one bit late, and bytes follow each other
+    without a gap for as long as the stream stays valid: one byte every ten bits, exactly.
+
+    Parameters
+    ----------
+    divisor_bits : int
+        Width of ``divisor``; the lowest eight bits are the fraction.
+
+    Members
+    -------
+    divisor : In(divisor_bits)
+        Clocks a bit in 1/256; at least ``MIN_DIVISOR``. May change at any time, from which the
+        bit on the line may come out odd.
+    i : In(stream.Signature(8))
+        Bytes to send; one is taken in the clock before its start bit appears.
+    tick : Out(1)
+        One clock at the end of each bit time, also while nothing is sent: the time base of
+        everything that counts in bits.
+    tx : Out(1)
+        The line; high when idle.
+    """
+
+    def __init__(self, divisor_bits=DIVISOR_BITS):
+        _check(divisor_bits)
+        self._divisor_bits = divisor_bits
+        super().__init__({
+            "divisor": In(divisor_bits),
+            "i": In(stream.Signature(8)),
+            "tick": Out(1),
+            "tx": Out(1, init=1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # What is left of the bit: whole clocks, and the fraction carried from bit to bit.
+        fraction = Signal(FRACTION_BITS)
+        clocks = Signal(self._divisor_bits - FRACTION_BITS)
+        m.d.comb += self.tick.eq(clocks == 0)
+        with m.If(self.tick):
+            m.d.sync += Cat(fraction, clocks).eq(self.divisor + fraction - (1 << FRACTION_BITS))
+        with m.Else():
+            m.d.sync += clocks.eq(clocks - 1)
+
+        # Ones follow the data into the register: the first of them is the stop bit.
+        shift = Signal(8, init=0xFF)
+        left = Signal(range(10))
+        m.d.comb += self.i.ready.eq(self.tick & (left == 0))
+        with m.If(self.tick & (left != 0)):
+            m.d.sync += [self.tx.eq(shift[0]), shift.eq(Cat(shift[1:], 1)), left.eq(left - 1)]
+        with m.Elif(self.tick & self.i.valid):
+            m.d.sync += [self.tx.eq(0), shift.eq(self.i.payload), left.eq(9)]
+        return m
+
+
+class UartRx(wiring.Component):
+    """Serial receiver.
+
+    The line passes two flip-flops. A falling edge starts a byte if the line is still low in the
+    middle of the start bit (a shorter pulse is a glitch and ignored); then every bit is sampled
+    once, in its middle. A byte whose stop bit is low is dropped with ``framing_error``, and the
+    line must go high before another byte can start, so a break gives one error, not a stream.
+    A new start edge is accepted from the middle of the stop bit on, which is what allows a
+    sender to be a few per cent fast.
+
+    Members
+    -------
+    divisor : In(divisor_bits)
+        Clocks a bit in 1/256; at least ``MIN_DIVISOR``.
+    rx : In(1)
+        The line, asynchronous.
+    o : Out(stream.Signature(8, always_ready=True))
+        Bytes, valid for one clock each: a line cannot wait.
+    framing_error : Out(1)
+        One clock for a byte dropped for its stop bit.
+    """
+
+    def __init__(self, divisor_bits=DIVISOR_BITS):
+        _check(divisor_bits)
+        self._divisor_bits = divisor_bits
+        super().__init__({
+            "divisor": In(divisor_bits),
+            "rx": In(1, init=1),
+            "o": Out(stream.Signature(8, always_ready=True)),
+            "framing_error": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        line = Signal(init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
+
+        fraction = Signal(FRACTION_BITS)
+        clocks = Signal(self._divisor_bits - FRACTION_BITS)
+        shift = Signal(8)
+        count = Signal(range(10))       # bits sampled: 0 the start bit, 9 the stop bit
+        now = Signal()
+        wait = Signal(self._divisor_bits + 1)
+        m.d.comb += [
+            now.eq(clocks == 0),
+            wait.eq(self.divisor + fraction),
+            self.o.payload.eq(shift),
+        ]
+
+        def wait_for(time):
+            return Cat(fraction, clocks).eq(time - (1 << FRACTION_BITS))
+
+        with m.FSM():
+            with m.State("WAIT FOR START"):
+                m.d.sync += [wait_for(self.divisor >> 1), count.eq(0)]
+                with m.If(~line):
+                    m.next = "SAMPLE BITS"
+            with m.State("SAMPLE BITS"):
+                with m.If(~now):
+                    m.d.sync += clocks.eq(clocks - 1)
+                with m.Elif((count == 0) & line):
+                    m.next = "WAIT FOR START"
+                with m.Elif(count != 9):
+                    m.d.sync += [wait_for(wait), count.eq(count + 1),
+                                 shift.eq(Cat(shift[1:], line))]
+                with m.Elif(line):
+                    m.d.comb += self.o.valid.eq(1)
+                    m.next = "WAIT FOR START"
+                with m.Else():
+                    m.d.comb += self.framing_error.eq(1)
+                    m.next = "WAIT FOR IDLE"
+            with m.State("WAIT FOR IDLE"):
+                with m.If(line):
+                    m.next = "WAIT FOR START"
+        return m
