@@ -69,8 +69,10 @@ class HostPort:
              **fields: int) -> None:
         """One sequenced frame from the host. Give ``header`` raw, or ``fields`` by name."""
         if header is None:
-            header = (wire.pack(Type(type_), 0, **fields)[wire.PREFIX_BYTES:][:wire.HEADER_BYTES]
-                      if type_ in wire.FRAMES else bytes(wire.HEADER_BYTES))
+            header = bytes(wire.HEADER_BYTES)
+            if type_ in wire.FRAMES:
+                frame = wire.pack(Type(type_), 0, b"", **fields)
+                header = frame[wire.PREFIX_BYTES:wire.PREFIX_BYTES + wire.HEADER_BYTES]
         self.count(Counter.HOST_FRAMES)
         tag = header[0] | header[1] << 8
         if type_ == Type.CHAIN:
@@ -92,10 +94,12 @@ class HostPort:
         """A new session on the host line."""
 
     def host_chain(self, tag: int, flags: int, count: int, payload: bytes) -> None:
-        self.error(tag, Code.WRONG_ROLE, Type.CHAIN)
+        """A target takes no chains: refused whole, its WRITE frames are swallowed."""
+        self.count(Counter.HOST_ERRORS)
+        self.answer(Type.CHAIN_STATUS, tag=tag, code=Code.WRONG_ROLE, set=0, detail=0)
 
     def host_write(self, tag: int, index: int, payload: bytes) -> None:
-        self.error(tag, Code.WRONG_ROLE, Type.WRITE)
+        """Belongs to a chain that was refused."""
 
     def read_track(self, volume: int, track: int) -> bytes:
         raise NotImplementedError
@@ -110,13 +114,14 @@ class HostPort:
         g = self.geometry
         code = Code.OK
         if payload:
-            code = Code.BAD_LENGTH
-        elif volume >= g.volumes:
+            self.error(tag, Code.BAD_LENGTH, Type.READ)
+            return
+        if volume >= g.volumes:
             code = Code.BAD_VOLUME
-        elif count == 0:
-            code = Code.BAD_VALUE
-        elif track + count > g.tracks_per_volume:
+        elif track >= g.tracks_per_volume:
             code = Code.BAD_TRACK
+        elif count == 0 or track + count > g.tracks_per_volume:
+            code = Code.BAD_VALUE
         if code is not Code.OK:
             self.count(Counter.HOST_ERRORS)
             self.answer(Type.READ_DATA, tag=tag, code=code, volume=volume, track=track)
@@ -131,8 +136,9 @@ class HostPort:
     def _host_reg_read(self, tag: int, address: int, count: int, payload: bytes) -> None:
         code, values = Code.OK, bytearray()
         if payload:
-            code = Code.BAD_LENGTH
-        elif not 1 <= count <= wire.MAX_REGISTERS:
+            self.error(tag, Code.BAD_LENGTH, Type.REG_READ)
+            return
+        if not 1 <= count <= wire.MAX_REGISTERS:
             code = Code.BAD_VALUE
         else:
             for at in range(address, address + count):
@@ -147,7 +153,10 @@ class HostPort:
                     count=len(values) // 4, address=address)
 
     def _host_reg_write(self, tag: int, address: int, value: int, payload: bytes) -> None:
-        code = Code.BAD_LENGTH if payload else self.write_register(address, value)
+        if payload:
+            self.error(tag, Code.BAD_LENGTH, Type.REG_WRITE)
+            return
+        code = self.write_register(address, value)
         if code is not Code.OK:
             self.count(Counter.HOST_ERRORS)
         self.answer(Type.REG_STATUS, tag=tag, code=code, address=address)

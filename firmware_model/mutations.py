@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 
 
-class Mutation(enum.Enum):
+class Mutation(enum.StrEnum):
     """A rule that is left out on purpose; the comment names the invariant that goes with it."""
 
     PENDING_NOT_SET = "pending_not_set"                     # I1: no collision is ever seen

@@ -541,6 +541,8 @@ class Source(HostPort):
     def write_special(self, address: int, value: int) -> Code | None:
         g = self.geometry
         if address == Reg.DESTAGE:
+            if value >> g.sets:
+                return Code.BAD_VALUE
             for set_ in range(g.sets):
                 if value >> set_ & 1:
                     self.request_destage(set_)
