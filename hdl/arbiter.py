@@ -1,0 +1,189 @@
+"""Fair sharing: who is next, and many clients on one port.
+
+Everything here is round robin: of the clients that ask, the first after the one served last is
+served next, so nobody waits for more than all the others once.
+"""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .interfaces import MemoryPort, RegisterPort
+
+__all__ = ["RoundRobin", "MemoryArbiter", "RegisterArbiter", "StreamMerge"]
+
+
+def _check_clients(clients):
+    if not isinstance(clients, int) or clients < 1:
+        raise ValueError(f"clients must be at least 1, not {clients!r}")
+
+
+class RoundRobin(wiring.Component):
+    """Picks the first request after ``last``; combinational, keeps no state.
+
+    Parameters
+    ----------
+    clients : int
+        At least 1.
+
+    Members
+    -------
+    requests : In(clients)
+        Bit *n*: client *n* asks.
+    last : In(range(clients))
+        Served last: the one to come last in the search.
+    next : Out(range(clients))
+        Whose turn it is; meaningless unless ``valid``.
+    valid : Out(1)
+        Somebody asks.
+    """
+
+    def __init__(self, clients):
+        _check_clients(clients)
+        self.clients = clients
+        super().__init__({
+            "requests": In(clients),
+            "last": In(range(clients)),
+            "next": Out(range(clients)),
+            "valid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.valid.eq(self.requests.any())
+        with m.Switch(self.last):
+            for last in range(self.clients):
+                with m.Case(last):
+                    # Later assignments win, so the nearest comes last.
+                    for ahead in range(self.clients, 0, -1):
+                        client = (last + ahead) % self.clients
+                        with m.If(self.requests[client]):
+                            m.d.comb += self.next.eq(client)
+        return m
+
+
+class _PortArbiter(wiring.Component):
+    """Gives one request/ack port to many clients, a transfer at a time.
+
+    A transfer costs one clock more than on the port itself. Between transfers the shared port is
+    quiet (all zero), so that nothing toggles for nothing.
+    """
+
+    def __init__(self, clients, signature, requests, answers):
+        _check_clients(clients)
+        self._requests = requests
+        self._answers = answers
+        super().__init__({"clients": In(signature).array(clients), "port": Out(signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        count = len(self.clients)
+        m.submodules.turn = turn = RoundRobin(count)
+        owner = Signal(range(count))
+        busy = Signal()
+        m.d.comb += [
+            turn.requests.eq(Cat(client.req for client in self.clients)),
+            turn.last.eq(owner),
+        ]
+
+        with m.If(~busy):
+            m.d.sync += busy.eq(turn.valid)
+            with m.If(turn.valid):
+                m.d.sync += owner.eq(turn.next)
+        with m.Elif(self.port.ack):
+            m.d.sync += busy.eq(0)
+
+        for n, client in enumerate(self.clients):
+            for name in self._answers:
+                m.d.comb += getattr(client, name).eq(getattr(self.port, name))
+            with m.If(busy & (owner == n)):
+                for name in self._requests:
+                    m.d.comb += getattr(self.port, name).eq(getattr(client, name))
+                m.d.comb += client.ack.eq(self.port.ack)
+        return m
+
+
+class MemoryArbiter(_PortArbiter):
+    """Shares one :class:`MemoryPort` among ``clients``, a byte at a time, round robin.
+
+    Parameters
+    ----------
+    clients : int
+    addr_width : int
+
+    Members
+    -------
+    clients : In(MemoryPort(addr_width)).array(clients)
+    port : Out(MemoryPort(addr_width))
+    """
+
+    def __init__(self, clients, addr_width):
+        super().__init__(clients, MemoryPort(addr_width), ("req", "we", "addr", "wdata"),
+                         ("rdata",))
+
+
+class RegisterArbiter(_PortArbiter):
+    """Shares one :class:`RegisterPort` among ``clients``, an access at a time, round robin.
+
+    Parameters
+    ----------
+    clients : int
+
+    Members
+    -------
+    clients : In(RegisterPort()).array(clients)
+    port : Out(RegisterPort())
+    """
+
+    def __init__(self, clients):
+        super().__init__(clients, RegisterPort(), ("req", "we", "addr", "wdata"),
+                         ("rdata", "code"))
+
+
+class StreamMerge(wiring.Component):
+    """Many streams into one, round robin, an element at a time.
+
+    The choice is made in one clock and stands until the element is taken: one element in two
+    clocks at most, and valid and payload never change before they are taken.
+
+    Parameters
+    ----------
+    inputs : int
+        At least 1.
+    shape : ShapeLike
+        Of the payload.
+
+    Members
+    -------
+    i : In(stream.Signature(shape)).array(inputs)
+    o : Out(stream.Signature(shape))
+    """
+
+    def __init__(self, inputs, shape):
+        _check_clients(inputs)
+        super().__init__({
+            "i": In(stream.Signature(shape)).array(inputs),
+            "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        count = len(self.i)
+        m.submodules.turn = turn = RoundRobin(count)
+        owner = Signal(range(count))
+        busy = Signal()
+        m.d.comb += [turn.requests.eq(Cat(i.valid for i in self.i)), turn.last.eq(owner)]
+
+        with m.If(~busy):
+            m.d.sync += busy.eq(turn.valid)
+            with m.If(turn.valid):
+                m.d.sync += owner.eq(turn.next)
+        with m.Elif(self.o.ready):
+            m.d.sync += busy.eq(0)
+
+        m.d.comb += self.o.valid.eq(busy)
+        with m.Switch(owner):
+            for n, i in enumerate(self.i):
+                with m.Case(n):
+                    m.d.comb += [self.o.payload.eq(i.payload), i.ready.eq(busy & self.o.ready)]
+        return m

@@ -1,0 +1,409 @@
+"""The chain processor: the routine of Fig. 4 at the host port (R27)."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import Code, Flag, SetWord, Type
+
+from .comparator import Comparator, Verdict
+from .interfaces import (
+    Descriptor, Event, MetadataPort, PayloadSink, SourceState, header, header_const, slot_shape)
+from .metadata import page
+from .mutations import Mutation
+from .writeset import PlaceFault, WriteSet
+
+__all__ = ["ChainProcessor"]
+
+
+class ChainProcessor(wiring.Component):
+    """Takes chains from the host: refuses each at once and whole, or commits it whole (I2).
+
+    A CHAIN frame is judged by its write set before any of its data comes. The first fault in this
+    order is answered: BAD_LENGTH, CHAIN_EMPTY, CHAIN_TOO_LONG, BAD_VOLUME, BAD_TRACK, SPANS_SETS,
+    NO_SLOTS, FENCED, DISCONNECTED, COLLISION. The last three leave the set fenced: its chains are
+    refused until one comes with RESUME, so that a pipelining host cannot overtake a refused write.
+    A collision disconnects the volume, makes the track its waiter, and asks for a destage of the
+    set unless the track is in a packet already (R06, R07).
+
+    WRITE frames of a refused chain are swallowed until the next CHAIN. WRITE frames of the
+    open chain each fill a private slot; the last one commits the chain in one walk under the lock:
+    swap slots, set commitment pending, append to the order list, free the old slots. A fault
+    before that, or another CHAIN, frees the private slots and nothing has happened. A WRITE that
+    belongs to no chain is answered with ERROR, and aborts the chain that is open.
+
+    Each chain has exactly one CHAIN_STATUS, but none after ``new_session``: that aborts an open chain
+    silently, and silences a commit that is under way.
+
+    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 9``. Nothing is
+    awaited under the lock but the free list. An event is taken within that and the wait for the
+    lock and for ``status``.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    mutation : Mutation, optional
+        Test builds only.
+
+    Members
+    -------
+    events : In(stream.Signature(Event))
+        CHAIN and WRITE, in their order on the line.
+    sink : In(PayloadSink())
+        Payload of CHAIN. It waits while a CHAIN event is being judged.
+    new_session : In(1)
+        Pulse: the host line has a new session.
+    status : Out(stream.Signature(Descriptor))
+        CHAIN_STATUS and ERROR frames for the host.
+    slot, slot_valid : In; take : Out(1)
+        The slot writer's slot in hand, with the data of the WRITE whose event is offered.
+    free : Out(stream.Signature(slot))
+        Slots to be freed.
+    free_level : In
+        Slots on the free list.
+    meta : Out(MetadataPort)
+    destage : Out(StructLayout valid, set)
+        Pulse: the set must be destaged now.
+    disconnect, disconnect_volume : Out
+        Pulse: this volume has been disconnected.
+    chain_open : Out(1)
+        From the acceptance of a chain until it is committed or aborted.
+    committed : Out(1), command : Out(1)
+        Pulse a chain committed; pulse a command of it.
+    collision, lookup, looking_up : Out(1)
+        Pulse a chain refused for a collision; pulse an entry compared; 1 in each clock of that.
+    """
+
+    def __init__(self, geometry, *, mutation=None):
+        self.geometry = geometry
+        self.mutation = mutation and Mutation(mutation)
+        slot = slot_shape(geometry)
+        super().__init__({
+            "events": In(stream.Signature(Event)),
+            "sink": In(PayloadSink()),
+            "new_session": In(1),
+            "status": Out(stream.Signature(Descriptor)),
+            "slot": In(slot),
+            "slot_valid": In(1),
+            "take": Out(1),
+            "free": Out(stream.Signature(slot)),
+            "free_level": In(range(geometry.source_slots + 1)),
+            "meta": Out(MetadataPort(geometry, SourceState(geometry))),
+            "destage": Out(data.StructLayout({"valid": 1, "set": geometry.set_bits})),
+            "disconnect": Out(1),
+            "disconnect_volume": Out(geometry.volume_bits),
+            "chain_open": Out(1),
+            "committed": Out(1),
+            "command": Out(1),
+            "collision": Out(1),
+            "lookup": Out(1),
+            "looking_up": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        meta = self.meta
+        m.submodules.write_set = write_set = WriteSet(g)
+        m.submodules.comparator = comparator = Comparator(g)
+        wiring.connect(m, wiring.flipped(self.sink), write_set.sink)
+
+        event = self.events.payload
+        chain = data.View(header(Type.CHAIN), event.header)
+        write = data.View(header(Type.WRITE), event.header)
+        is_chain = Signal()
+        m.d.comb += [
+            is_chain.eq(event.type == Type.CHAIN),
+            write_set.hold.eq(self.events.valid & is_chain),
+        ]
+
+        # The open chain, or the one being judged.
+        tag = Signal(16)
+        count = Signal(8)
+        resume = Signal()
+        set_ = Signal(g.set_bits)
+        position = Signal(range(g.chain_limit + 1))     # commands with data; walks count it too
+        fence = Signal(g.sets)                          # bit a set
+        refused = Signal()                              # WRITE frames with ``tag`` are swallowed
+        silent = Signal()                               # its host has gone: no answer
+        m.d.sync += silent.eq(silent | self.new_session)
+
+        answer = self._answer(m, tag, set_)
+        entry = write_set.entry
+        m.d.comb += [
+            write_set.position.eq(position),
+            write_set.slot.eq(self.slot),
+            self.free.payload.eq(entry.slot),
+            meta.state_addr.eq(entry.index),
+            meta.volume_addr.eq(entry.index[g.track_bits:]),
+            # Comparator: entries and memories pass through.
+            comparator.count.eq(count),
+            comparator.index.eq(entry.index),
+            comparator.state.eq(meta.state_rdata),
+            comparator.volume.eq(meta.volume_rdata),
+            self.lookup.eq(comparator.lookup),
+            self.looking_up.eq(comparator.busy),
+        ]
+
+        def finish(code, detail=0, *, error=0):
+            """Answer, once the lock is free; the chain is over."""
+            m.d.sync += [answer.code.eq(code), answer.detail.eq(detail), answer.error.eq(error),
+                         position.eq(0)]
+            m.next = "DECIDE_ANSWER"
+
+        def abort(code):
+            """The open chain ends with ``code``: first its private slots go back."""
+            m.d.sync += [self.chain_open.eq(0), refused.eq(1), answer.code.eq(code),
+                         answer.detail.eq(0), answer.error.eq(0)]
+            m.next = "FREE_PRIVATE_SLOTS"
+
+        def set_fence(value):
+            return fence.eq(Mux(value, fence | (1 << comparator.set),
+                                fence & ~(1 << comparator.set)))
+
+        with m.FSM():
+            with m.State("AWAIT_FRAME"):
+                mine = Signal()
+                m.d.comb += mine.eq((write.tag == tag) & (self.chain_open | refused))
+                with m.If(silent & self.chain_open):
+                    abort(Code.CHAIN_ABORTED)
+                with m.Elif(silent):
+                    m.d.sync += [refused.eq(0), silent.eq(self.new_session)]
+                with m.Elif(self.events.valid & is_chain):
+                    m.next = "JUDGE_FRAME"
+                    with m.If(self.chain_open):
+                        abort(Code.CHAIN_ABORTED)
+                with m.Elif(self.events.valid & self.chain_open & ~mine):
+                    abort(Code.CHAIN_ABORTED)       # and then, with no chain open, ERROR
+                with m.Elif(self.events.valid & ~mine):
+                    m.d.comb += self.events.ready.eq(1)
+                    m.d.sync += answer.error_tag.eq(write.tag)
+                    finish(Code.UNEXPECTED_WRITE, error=1)
+                with m.Elif(self.events.valid):
+                    m.d.comb += self.events.ready.eq(1)
+                    with m.If(self.chain_open):
+                        with m.If(event.length != g.track_bytes):
+                            abort(Code.BAD_LENGTH)
+                        with m.Elif(write.index != position):
+                            abort(Code.UNEXPECTED_WRITE)
+                        with m.Else():
+                            m.d.comb += [self.take.eq(1), write_set.slot_we.eq(1)]
+                            m.d.sync += position.eq(position + 1)
+                            with m.If(position + 1 == count):
+                                m.d.sync += position.eq(0)
+                                m.next = "LOCK_FOR_COMMIT"
+
+            # -- a new chain: faults of the frame itself, then the comparator
+            with m.State("JUDGE_FRAME"):
+                m.d.comb += [self.events.ready.eq(1), write_set.swap.eq(1)]
+                m.d.sync += [tag.eq(chain.tag), count.eq(chain.count), set_.eq(0),
+                             resume.eq((chain.flags & Flag.RESUME).any()), refused.eq(1)]
+                place = Cat(write_set.fault.position, write_set.fault.volume,
+                            write_set.fault.track)
+                with m.If(event.length != 3 * chain.count):
+                    finish(Code.BAD_LENGTH)
+                with m.Elif(chain.count == 0):
+                    finish(Code.CHAIN_EMPTY)
+                with m.Elif(chain.count > g.chain_limit):
+                    finish(Code.CHAIN_TOO_LONG)
+                with m.Elif(write_set.fault.kind == PlaceFault.VOLUME):
+                    finish(Code.BAD_VOLUME, place)
+                with m.Elif(write_set.fault.kind == PlaceFault.TRACK):
+                    finish(Code.BAD_TRACK, place)
+                with m.Else():
+                    m.next = "LOCK_FOR_CHECK"
+            with m.State("LOCK_FOR_CHECK"):
+                m.d.comb += [meta.req.eq(1), comparator.start.eq(meta.gnt)]
+                with m.If(meta.gnt):
+                    m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.comb += [meta.req.eq(1), write_set.position.eq(comparator.position)]
+                with m.If(comparator.done):
+                    m.next = "JUDGE_CHAIN"
+            with m.State("JUDGE_CHAIN"):
+                m.d.comb += [meta.req.eq(1), meta.state_addr.eq(comparator.worst_index)]
+                m.d.sync += set_.eq(comparator.set)
+                worst = Signal(32)
+                available = Signal(range(g.source_slots + 2))
+                m.d.comb += [
+                    worst.eq(self._place(comparator.worst_position, comparator.worst_index)),
+                    available.eq(self.free_level + self.slot_valid),
+                ]
+                with m.If(comparator.verdict == Verdict.SPANS_SETS):
+                    finish(Code.SPANS_SETS, worst)
+                with m.Elif(available < count):
+                    finish(Code.NO_SLOTS)
+                with m.Elif(fence.bit_select(comparator.set, 1) & ~resume):
+                    finish(Code.FENCED)
+                with m.Elif(comparator.verdict == Verdict.DISCONNECTED):
+                    m.d.sync += set_fence(1)
+                    finish(Code.DISCONNECTED, worst)
+                with m.Elif(comparator.verdict == Verdict.COLLISION):
+                    m.d.sync += set_fence(1)
+                    finish(Code.COLLISION, worst)
+                    m.next = "DISCONNECT_VOLUME"
+                with m.Else():
+                    m.d.sync += [set_fence(0), self.chain_open.eq(1), refused.eq(0),
+                                 position.eq(0)]
+                    m.next = "AWAIT_FRAME"
+            with m.State("DISCONNECT_VOLUME"):
+                state = meta.state_rdata
+                m.d.comb += [
+                    meta.req.eq(1),
+                    meta.state_addr.eq(comparator.worst_index),
+                    meta.state_we.eq(1),
+                    meta.state_wdata.eq(state),
+                    meta.state_wdata.waiter.eq(1),
+                    meta.volume_addr.eq(self.disconnect_volume),
+                    meta.volume_we.eq(1),
+                    meta.volume_wdata.set.eq(set_),
+                    meta.volume_wdata.disconnected.eq(1),
+                    self.disconnect.eq(1),
+                    self.disconnect_volume.eq(comparator.worst_index[g.track_bits:]),
+                    self.destage.valid.eq(~state.packet),
+                    self.destage.set.eq(set_),
+                    self.collision.eq(1),
+                ]
+                m.next = "DECIDE_ANSWER"
+
+            # -- the end of a chain without effect
+            with m.State("FREE_PRIVATE_SLOTS"):
+                # ``position`` slots to go; the newest lies at position - 1.
+                m.d.comb += write_set.position.eq(position - 1)
+                m.next = "FREE_ONE_SLOT"
+                with m.If(position == 0):
+                    m.next = "DECIDE_ANSWER"
+            with m.State("FREE_ONE_SLOT"):
+                m.d.comb += [self.free.valid.eq(1), write_set.position.eq(position - 1)]
+                with m.If(self.free.ready):
+                    m.d.sync += position.eq(position - 1)
+                    m.next = "FREE_PRIVATE_SLOTS"
+
+            self._commit(m, write_set, position, count, set_, finish)
+
+            with m.State("DECIDE_ANSWER"):
+                m.next = "ANSWER"
+                with m.If(silent):
+                    m.next = "AWAIT_FRAME"
+            with m.State("ANSWER"):
+                m.d.comb += self.status.valid.eq(1)
+                with m.If(self.status.ready):
+                    m.next = "AWAIT_FRAME"
+        return m
+
+    def _place(self, position, index):
+        """Detail of a refusal: position, volume and track of an entry."""
+        g = self.geometry
+        volume, track = index[g.track_bits:], index[:g.track_bits]
+        return Cat(position, volume, C(0, 8 - g.volume_bits), track)
+
+    def _answer(self, m, tag, set_):
+        """Registers of the answer and the frame made of them."""
+        answer = Signal(data.StructLayout({
+            "code": 8, "detail": 32, "error": 1, "error_tag": 16}))
+        frame = self.status.payload
+        chain_status = header_const(m, Type.CHAIN_STATUS, tag=tag, code=answer.code, set=set_,
+                                    detail=answer.detail)
+        error = header_const(m, Type.ERROR, tag=answer.error_tag, code=answer.code,
+                             type=Type.WRITE)
+        m.d.comb += [
+            frame.type.eq(Mux(answer.error, Type.ERROR, Type.CHAIN_STATUS)),
+            frame.header.eq(Mux(answer.error, error, chain_status)),
+        ]
+        return answer
+
+    def _commit(self, m, write_set, position, count, set_, finish):
+        """The walk that commits: 3 clocks an entry, and the page before and after.
+
+        A track that is pending already can only be this chain's own: it is on the list, and its
+        slot holds what the chain wrote first (last write wins). The former tail learns its
+        successor only while it is itself unsent: one that is not may be in another set by now.
+        """
+        meta = self.meta
+        tail = Signal(self.geometry.track_index_bits)
+        unsent = Signal(16)
+        chains = Signal(32)
+        entry = write_set.entry
+        old = meta.state_rdata
+        last = Signal()
+        m.d.comb += last.eq(position + 1 == count)
+
+        def at(word):
+            return meta.page_addr.eq(page(set_, word))
+
+        def put(word, value):
+            m.d.comb += [meta.req.eq(1), at(word), meta.page_we.eq(1), meta.page_wdata.eq(value)]
+
+        def append():
+            with m.If(unsent == 0):
+                put(SetWord.FIRST, entry.index)
+            with m.Else():
+                end_of_chain = position == 0
+                if self.mutation is Mutation.END_OF_CHAIN_DROPPED:
+                    end_of_chain = 0
+                m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
+                             meta.link_wdata.next.eq(entry.index),
+                             meta.link_wdata.end_of_chain.eq(end_of_chain)]
+            m.d.sync += [tail.eq(entry.index), unsent.eq(unsent + 1)]
+
+        def swap():
+            pending = self.mutation is not Mutation.PENDING_NOT_SET
+            m.d.comb += [meta.state_we.eq(1), meta.state_wdata.slot.eq(entry.slot),
+                         meta.state_wdata.pending.eq(pending)]
+
+        with m.State("LOCK_FOR_COMMIT"):
+            m.d.comb += [meta.req.eq(1), at(SetWord.TAIL)]
+            with m.If(meta.gnt):
+                m.next = "READ_TAIL"
+        with m.State("READ_TAIL"):
+            m.d.comb += [meta.req.eq(1), at(SetWord.UNSENT)]
+            m.d.sync += tail.eq(meta.page_rdata)
+            m.next = "READ_UNSENT"
+        with m.State("READ_UNSENT"):
+            m.d.comb += meta.req.eq(1)
+            m.d.sync += unsent.eq(meta.page_rdata)
+            m.next = "FETCH_ENTRY"
+        with m.State("FETCH_ENTRY"):
+            m.d.comb += meta.req.eq(1)
+            m.next = "LOOK_UP_TRACK"
+        with m.State("LOOK_UP_TRACK"):
+            m.d.comb += meta.req.eq(1)
+            m.next = "SWAP_SLOTS"
+        with m.State("SWAP_SLOTS"):
+            m.d.comb += [meta.req.eq(1), self.free.valid.eq(1), self.free.payload.eq(old.slot)]
+            if self.mutation is Mutation.SLOT_FREED_WHILE_PENDING:
+                m.d.comb += self.free.payload.eq(entry.slot)
+            with m.If(self.free.ready):
+                m.d.comb += self.command.eq(1)
+                swap()
+                with m.If(~old.pending):
+                    append()
+                m.d.sync += position.eq(position + 1)
+                m.next = "FETCH_ENTRY"
+                with m.If(last):
+                    m.next = "WRITE_TAIL"
+        with m.State("WRITE_TAIL"):
+            put(SetWord.TAIL, tail)
+            m.next = "WRITE_UNSENT"
+        with m.State("WRITE_UNSENT"):
+            put(SetWord.UNSENT, unsent)
+            m.next = "READ_CHAINS_LOW"
+        with m.State("READ_CHAINS_LOW"):
+            m.d.comb += [meta.req.eq(1), at(SetWord.CHAINS_LOW)]
+            m.next = "READ_CHAINS_HIGH"
+        with m.State("READ_CHAINS_HIGH"):
+            m.d.comb += [meta.req.eq(1), at(SetWord.CHAINS_HIGH)]
+            m.d.sync += chains[:16].eq(meta.page_rdata)
+            m.next = "COUNT_CHAIN"
+        with m.State("COUNT_CHAIN"):
+            m.d.comb += meta.req.eq(1)
+            m.d.sync += chains.eq(Cat(chains[:16], meta.page_rdata) + 1)
+            m.next = "WRITE_CHAINS_LOW"
+        with m.State("WRITE_CHAINS_LOW"):
+            put(SetWord.CHAINS_LOW, chains[:16])
+            m.next = "WRITE_CHAINS_HIGH"
+        with m.State("WRITE_CHAINS_HIGH"):
+            put(SetWord.CHAINS_HIGH, chains[16:])
+            m.d.comb += self.committed.eq(1)
+            m.d.sync += self.chain_open.eq(0)
+            finish(Code.OK, chains)
