@@ -97,6 +97,10 @@ class LinkEngine(wiring.Component):
         Resets of this side, for the hello.
     submit : In(stream.Signature(Descriptor))
         Frames to send. Taken only when everything taken before is on its way to the line.
+    room : Out(1)
+        ``submit`` would be taken now. Does not depend on ``submit.valid``: for those who choose
+        among lines. It falls without a frame being taken only when the session ends, or for a
+        moment.
     payload : Out(PayloadPort())
         Called for each transmission of a frame whose kind is not NONE. It must keep up with the
         line on average.
@@ -140,6 +144,7 @@ class LinkEngine(wiring.Component):
             "divisor": In(DIVISOR_BITS),
             "generation": In(16),
             "submit": In(stream.Signature(Descriptor)),
+            "room": Out(1),
             "payload": Out(PayloadPort()),
             "events": Out(stream.Signature(Event)),
             "sink": Out(PayloadSink()),
@@ -324,6 +329,7 @@ class LinkEngine(wiring.Component):
                 m.d.comb += self.submit.ready.eq(1)
         m.d.comb += [
             tx_window.open.eq(session.up),
+            self.room.eq(tx_window.room),
             tx_window.unit.eq(unit),
             speaker.offer.eq(tx_window.offer),
             tx_window.pick.eq(speaker.pick),

@@ -86,6 +86,8 @@ class TransmitWindow(wiring.Component):
         Taken (in 15 clocks) while the window has room and everything submitted before has been
         sent at least once: whoever shares frames among lines gives the next frame to the line
         that needs it, and the line never waits for one.
+    room : Out(1)
+        A descriptor would be taken now: it is for those who choose among lines.
     offer : Out(1)
         There is something to send.
     pick : In(1)
@@ -134,6 +136,7 @@ class TransmitWindow(wiring.Component):
         super().__init__({
             "open": In(1),
             "submit": In(stream.Signature(Descriptor)),
+            "room": Out(1),
             "offer": Out(1),
             "pick": In(1),
             "granted": Out(1),
@@ -223,6 +226,7 @@ class TransmitWindow(wiring.Component):
             entry.eq(recall.data),
             note.addr.eq(index(scan)),
             note.data.eq(entry),
+            self.room.eq(self.open & has_room),
             self.offer.eq(self.open & (any_lost | (fresh != head))),
             self.lseq.eq(scan),
         ]
