@@ -309,8 +309,27 @@ def _harness_texts() -> list[bytes]:
     return [(HERE / name).read_bytes() for name in ("harness.h", "harness.cpp", "model.cpp")]
 
 
-def _make_model(spec: Spec, tools: _Tools, design: Path, runtime: Path, libraries: Sequence[str],
-                scratch: Path, progress: Progress) -> None:
+def _runtime_objects(tools: _Tools, cache: Path, sources: Sequence[Path],
+                     progress: Progress) -> list[Path]:
+    """Objects that all models share: most of the time a first build takes goes into these."""
+
+    def one(source: Path) -> Path:
+        def make(scratch: Path) -> None:
+            progress("compiling")
+            _compile(tools, [source], scratch, [*RUNTIME_FLAGS, "-I", str(HERE)])
+
+        texts = _harness_texts() if source.parent == HERE else []
+        key = "runtime-" + _digest(str(source), tools.versions, tools.compiler_version,
+                                   *COMMON_FLAGS, *RUNTIME_FLAGS, *texts)
+        entry, _ = _fill(cache, key, make)
+        return entry / f"{source.stem}.o"
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        return list(pool.map(one, sources))
+
+
+def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path],
+                libraries: Sequence[str], scratch: Path, progress: Progress) -> None:
     progress("verilating")
     generated = scratch / "generated"
     options = ["--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
@@ -341,8 +360,7 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, runtime: Path, librarie
         link += [f"-Wl,-rpath,{config.libs_dir}", "-L", str(config.libs_dir),
                  "-lcocotbvpi_verilator"]
     _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)
-    objects = [*generated.glob("*.o"), *runtime.glob("*.o")]
-    _run([tools.compiler, *objects, "-o", scratch / "board", *link], "linking", log)
+    _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / "board", *link], "linking", log)
     shutil.rmtree(generated)
 
 
@@ -365,19 +383,14 @@ def build(spec: Spec, progress: Progress | None = None) -> Build:
     design, _ = _fill(cache, _design_key(spec, tools), make_design)
 
     sources, libraries = _runtime_sources(spec, tools)
-    runtime_key = _digest(tools.versions, tools.compiler_version, *COMMON_FLAGS, *RUNTIME_FLAGS,
-                          *(str(source) for source in sources), *_harness_texts())
-
-    def make_runtime(scratch: Path) -> None:
-        tell("compiling")
-        _compile(tools, sources, scratch, [*RUNTIME_FLAGS, "-I", str(HERE)])
-
-    model_key = "model-" + _digest((design / "hash").read_text(), runtime_key, *MODEL_FLAGS,
-                                   spec.trace, spec.flow, str(spec.expose))
+    model_key = "model-" + _digest(
+        (design / "hash").read_text(), tools.versions, tools.compiler_version, *COMMON_FLAGS,
+        *MODEL_FLAGS, *RUNTIME_FLAGS, *libraries, spec.trace, spec.flow, str(spec.expose),
+        *_harness_texts())
 
     def make_model(scratch: Path) -> None:
-        runtime, _ = _fill(cache, f"runtime-{runtime_key}", make_runtime)
-        _make_model(spec, tools, design, runtime, libraries, scratch, tell)
+        objects = _runtime_objects(tools, cache, sources, tell)
+        _make_model(spec, tools, design, objects, libraries, scratch, tell)
 
     model, cached = _fill(cache, model_key, make_model)
     if not cached:
