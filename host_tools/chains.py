@@ -35,7 +35,8 @@ Write = tuple[int, int, bytes]
 """(volume, track, data) of one command."""
 
 RETRY_SECONDS = 2.0     # far above any reconnect, so that it costs nothing on a healthy board
-FRAMES_IN_FLIGHT = 96   # three full windows: enough that the line never waits for Python
+FRAMES_IN_FLIGHT = 24   # keeps a line busy for some 60 ms at 2 Mbaud; more is sent in vain when
+                        # the first of them is refused
 
 RETRIED = (wire.Code.COLLISION, wire.Code.DISCONNECTED, wire.Code.FENCED)
 

@@ -124,6 +124,7 @@ class Client:
         try:
             self._hello(hello_timeout)
             self.geometry, self.role = self._read_geometry()
+            self._peer.window = min(self._peer.window, self.geometry.window)
             if role is not None and self.role != role:
                 raise WrongRole(f"{name} is a {self.role.name.lower()}, and this needs the "
                                 f"{role.name.lower()}: give the other port")
@@ -297,7 +298,8 @@ class Client:
                 f"version {wire.PROTOCOL_VERSION}: use tools and gateware of one release "
                 "(git pull && make)")
         raise NotABoard(f"port {self.name} does not answer like a Farside board: "
-                        "is it the board's host port, at the right --baud?")
+                        + (self._peer.refusal or "is it the board's host port, at the right "
+                           "--baud?"))
 
     def _read_geometry(self) -> tuple[Geometry, wire.Role]:
         values = self.registers(wire.Reg.MAGIC, wire.Reg.GENERATION + 1)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import time
-from typing import Any
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from boards.simulated import DEFAULT
+from firmware_model.channel import ChannelError
 from firmware_model.geometry import Geometry, GeometryError
 
-from ..errors import BuildError, EnvironmentError_, FarsideError, UsageError
+from ..errors import BuildError, DeviceError, EnvironmentError_, UsageError
 from . import common
+
+if TYPE_CHECKING:
+    from sim.board import SimulatedBoard
 
 log = logging.getLogger("farside.board")
 
@@ -28,48 +34,26 @@ def geometry_from(changes: dict[str, int | None]) -> Geometry:
     return geometry
 
 
-def start_board(geometry: Geometry, **options: Any) -> Any:
-    """A simulated board as a context manager, its failures as errors of the host tools."""
+@contextlib.contextmanager
+def start_board(geometry: Geometry, **options: Any) -> Iterator[SimulatedBoard]:
+    """A running simulated board (``sim.board``), its failures as errors of the host tools."""
     try:
-        from sim.board import SimulatedBoard
+        from sim import board as simulated
     except ImportError as error:
         raise EnvironmentError_(f"the simulated board needs {error.name}: run `make`") from error
-    return _Started(SimulatedBoard, geometry, options)
+    try:
+        with simulated.SimulatedBoard(geometry, **options) as running:
+            yield running
+    except simulated.BuildError as error:
+        raise BuildError(str(error)) from error
+    except simulated.SimulationError as error:
+        raise EnvironmentError_(str(error)) from error
+    except ChannelError as error:
+        raise UsageError(str(error)) from error
 
 
-class _Started:
-    """Enters a board; what goes wrong while it is built is a BuildError."""
-
-    def __init__(self, kind: Any, geometry: Geometry, options: dict[str, Any]) -> None:
-        self._kind, self._geometry, self._options = kind, geometry, options
-
-    def __enter__(self) -> Any:
-        try:
-            self._board = self._kind(self._geometry, **self._options)
-            return self._board.__enter__()
-        except FarsideError:
-            raise
-        except ValueError as error:     # a setting of the channels out of bounds
-            raise UsageError(str(error)) from error
-        except FileNotFoundError as error:
-            raise EnvironmentError_(f"cannot build the board: no {error.filename}: run `make`") \
-                from error
-        except Exception as error:
-            log.info("building the board failed", exc_info=True)
-            raise BuildError(f"cannot build the simulated board: {error} "
-                             "(farside -v board shows where)") from error
-
-    def __exit__(self, *error: Any) -> Any:
-        return self._board.__exit__(*error)
-
-
-def port_names(board: Any) -> dict[str, str]:
-    """The four port names of a board."""
-    ports = board.ports
-    names = ("source", "target", "source_socket", "target_socket")
-    if isinstance(ports, dict):
-        return {name: ports[name] for name in names}
-    return {name: getattr(ports, name) for name in names}
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @click.command()
@@ -94,7 +78,7 @@ def board(links: int, link_baud: int, host_baud: int, delay: float, loss: float,
 
     The first line on stdout is a JSON object with the names of the ports: source and target are
     ptys, source_socket and target_socket the same two as socket:// addresses. The board then
-    runs until it is interrupted.
+    runs until it is interrupted, and ends with exit code 0.
     """
     if not 0 <= seed < 1 << 32:
         raise UsageError(f"seed {seed} is outside 0..{(1 << 32) - 1}")
@@ -104,16 +88,17 @@ def board(links: int, link_baud: int, host_baud: int, delay: float, loss: float,
         "links": links, "link_baud": link_baud, "host_baud": host_baud, "volumes": volumes,
         "tracks_per_volume": tracks_per_volume, "track_bytes": track_bytes, "sets": sets,
         "chain_limit": min(DEFAULT.chain_limit, max(track_bytes // 3, 1))})
-    with start_board(geometry, seed=seed, delay=delay, ber=ber, loss=loss, waves=waves,
-                     progress=lambda text: log.info("%s", text)) as running:
-        common.print_json(port_names(running))
+    signal.signal(signal.SIGTERM, _stop)
+    with contextlib.suppress(KeyboardInterrupt), \
+            start_board(geometry, seed=seed, delay=delay, ber=ber, loss=loss, waves=waves,
+                        progress=lambda text: log.info("%s", text)) as running:
+        common.print_json(running.ports)
         common.console().print("simulated board is running, Ctrl-C stops it")
-        while True:
-            _check_alive(running)
-            time.sleep(0.2)
+        while not running.wait(0.2):
+            pass
+        raise DeviceError(f"the simulated board ended by itself: {_last_line(running.log)}")
 
 
-def _check_alive(running: Any) -> None:
-    check = getattr(running, "check", None)
-    if check is not None:
-        check()
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it says nothing"

@@ -1,0 +1,89 @@
+"""``farside run``: a workload against a source, with its history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from firmware_model import wire
+
+from ..errors import UsageError
+from ..workloads import WORKLOADS
+from . import common
+
+
+@click.command(epilog="\b\nWorkloads:\n" + "\n".join(
+    f"  {name:<11}{text}" for name, text in WORKLOADS.items()))
+@click.argument("workload", type=click.Choice(list(WORKLOADS)), metavar="WORKLOAD")
+@click.option("--source", "port", required=True, metavar="PORT", help="Port of the source.")
+@click.option("--history", "path", required=True, metavar="FILE",
+              help="Record every committed chain here (dm-log-writes v1).")
+@click.option("--chains", type=click.IntRange(min=1), default=100, help="Chains to write.")
+@click.option("--seed", type=int, default=1, help="Seed of the workload.")
+@click.option("--settle/--no-settle", default=False,
+              help="Wait until the target has everything before ending.")
+@common.baud_option
+@common.json_option
+def run(workload: str, port: str, path: str, chains: int, seed: int, settle: bool, baud: int,
+        as_json: bool) -> None:
+    """Run WORKLOAD against a source and record its history.
+
+    The history names every chain in commit order, and how far the target had acknowledged, at
+    intervals and at the end. `farside check` reads it. Interrupting ends the run cleanly: the
+    history then holds what has been committed.
+    """
+    from .. import workloads
+    from ..history import Recorder
+
+    common.check_writable(path)
+    if path.startswith("socket:"):
+        raise UsageError(f"--history {path} is a port: name a file")
+    with common.open_board(port, baud, wire.Role.SOURCE) as board:
+        start = board.transport.now()
+        with Recorder.begin(board, path) as recorder, \
+                common.progress(f"running {workload}", chains, as_json) as show:
+
+            def submitted(_: Any) -> None:
+                recorder.mark_now_and_then()
+                show(recorder.chains)
+
+            interrupted = False
+            try:
+                workloads.run(workload, board, chains, seed, submitted)
+                board.flush()
+                show(recorder.chains)
+            except KeyboardInterrupt:
+                interrupted = True
+                recorder.catch_up()
+            if settle and not interrupted:
+                board.wait_settled()
+            recorder.mark()
+        result = {
+            "workload": workload, "seed": seed, "chains": recorder.chains,
+            "tracks": recorder.tracks, "bytes": recorder.bytes, "history": path,
+            "acknowledged": recorder.acknowledged, "refusals": board.refusals,
+            "seconds": round(board.transport.now() - start, 3),
+            **disconnect_summary(board.disconnects, board.geometry.clock_hz),
+        }
+    if as_json:
+        common.print_json(result)
+    else:
+        lines = result["disconnects"]
+        common.out().print(
+            f"{result['chains']} chains ({result['tracks']} tracks, {result['bytes']} bytes) "
+            f"committed and recorded in {path}; {lines['count']} disconnects"
+            + (f", median {lines['median_ms']:.3g} ms" if lines["count"] else ""))
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def disconnect_summary(disconnects: list[Any], clock_hz: int) -> dict[str, Any]:
+    """Count and median duration of disconnects, in clocks and milliseconds of the board."""
+    import statistics
+
+    clocks = [d.clocks for d in disconnects]
+    median = statistics.median(clocks) if clocks else None
+    return {"disconnects": {
+        "count": len(clocks), "median_clocks": median,
+        "median_ms": None if median is None else median / clock_hz * 1e3}}
