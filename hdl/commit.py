@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord
 
 from .interfaces import MetadataPort, TargetState, index_shape, slot_shape
-from .receiver import record_word
+from .metadata import group_record, page
+from .mutations import Mutation
 
 __all__ = ["CommitEngine"]
 
@@ -32,10 +33,8 @@ class CommitEngine(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-    ignore_sequence : bool
-        For mutation tests: commit any complete group.
-    ignore_chains : bool
-        For mutation tests: let go of the lock after each track.
+    mutation : Mutation or None
+        SEQUENCE_NOT_CHECKED commits any complete group.
 
     Members
     -------
@@ -44,17 +43,16 @@ class CommitEngine(wiring.Component):
     hold : In(1), held : Out(1)
     meta : Out(MetadataPort)
     free : Out(stream.Signature(slot))
-        Slots to the free list; must be taken at once (the lock is held).
+        Slots to the free list; must be taken in bounded time (the lock is held).
     due : Out(StructLayout valid, set)
         Pulse: a group has committed, the set's status must be sent.
     chain, track, group : Out(1)
         Pulses, one for each that committed.
     """
 
-    def __init__(self, geometry, *, ignore_sequence=False, ignore_chains=False):
+    def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
-        self._ignore_sequence = ignore_sequence
-        self._ignore_chains = ignore_chains
+        self._any_sequence = mutation is Mutation.SEQUENCE_NOT_CHECKED
         notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
         super().__init__({
             "progress": In(notice),
@@ -80,13 +78,13 @@ class CommitEngine(wiring.Component):
         cursor = Signal(index_shape(g))
 
         # Only a mutant looks beyond DONE + 1.
-        probe = Signal(range(g.groups_in_flight)) if self._ignore_sequence else Const(0, 1)
+        probe = Signal(range(g.groups_in_flight)) if self._any_sequence else Const(0, 1)
 
-        def page(word):
-            return meta.page_addr.eq(Cat(Const(word, 5), set_))
+        def look_at(word):
+            return meta.page_addr.eq(page(set_, word))
 
-        def record(word):
-            return meta.page_addr.eq(Cat(record_word(g, group, word), set_))
+        def look_at_group(word):
+            return meta.page_addr.eq(group_record(g, set_, group, word))
 
         def write(value):
             return [meta.page_we.eq(1), meta.page_wdata.eq(value)]
@@ -115,7 +113,7 @@ class CommitEngine(wiring.Component):
 
             with m.State("LOCK_SET"):
                 lock()
-                m.d.comb += page(SetWord.DONE)
+                m.d.comb += look_at(SetWord.DONE)
                 with m.If(meta.gnt):
                     m.next = "CHOOSE_GROUP"
             with m.State("CHOOSE_GROUP"):
@@ -124,20 +122,20 @@ class CommitEngine(wiring.Component):
                 m.next = "READ_COUNT"
             with m.State("READ_COUNT"):
                 lock()
-                m.d.comb += record(GROUP_COUNT)
+                m.d.comb += look_at_group(GROUP_COUNT)
                 m.next = "READ_RECEIVED"
             with m.State("READ_RECEIVED"):
                 lock()
-                m.d.comb += record(GROUP_RECEIVED)
+                m.d.comb += look_at_group(GROUP_RECEIVED)
                 m.d.sync += count.eq(meta.page_rdata)
                 m.next = "CHECK_COMPLETE"
             with m.State("CHECK_COMPLETE"):
                 lock()
-                m.d.comb += record(GROUP_HEAD)
+                m.d.comb += look_at_group(GROUP_HEAD)
                 m.next = "READ_HEAD"
                 with m.If((count == 0) | (meta.page_rdata != count)):
                     m.next = "SEEK_SET"
-                    if self._ignore_sequence:
+                    if self._any_sequence:
                         m.d.sync += probe.eq(probe + 1)
                         with m.If(probe != g.groups_in_flight - 1):
                             m.next = "LOCK_SET"
@@ -157,49 +155,48 @@ class CommitEngine(wiring.Component):
                 m.next = "SWAP_SLOTS"
             with m.State("SWAP_SLOTS"):
                 lock()
-                m.d.comb += [
-                    meta.state_we.eq(state.staged),
-                    self.free.valid.eq(state.staged),
-                    self.track.eq(1),
-                ]
-                m.d.sync += [count.eq(count - 1), cursor.eq(link.next)]
-                m.next = "READ_TRACK"
-                with m.If(link.end_of_chain | (count == 1) | self._ignore_chains):
-                    m.next = "READ_CHAINS"
+                # While the free list is not ready, the same address just reads the same again.
+                m.d.comb += self.free.valid.eq(state.staged)
+                with m.If(self.free.ready):
+                    m.d.comb += [meta.state_we.eq(state.staged), self.track.eq(1)]
+                    m.d.sync += [count.eq(count - 1), cursor.eq(link.next)]
+                    m.next = "READ_TRACK"
+                    with m.If(link.end_of_chain | (count == 1)):
+                        m.next = "READ_CHAINS"
             with m.State("READ_CHAINS"):
                 lock()
-                m.d.comb += page(SetWord.CHAINS_LOW)
+                m.d.comb += look_at(SetWord.CHAINS_LOW)
                 m.next = "COUNT_CHAIN"
             with m.State("COUNT_CHAIN"):
                 lock()
-                m.d.comb += [page(SetWord.CHAINS_LOW), write(meta.page_rdata + 1),
+                m.d.comb += [look_at(SetWord.CHAINS_LOW), write(meta.page_rdata + 1),
                              self.chain.eq(1)]
                 m.next = "END_CHAIN"
                 with m.If(meta.page_rdata == 0xFFFF):
                     m.next = "READ_CHAINS_HIGH"
             with m.State("READ_CHAINS_HIGH"):
                 lock()
-                m.d.comb += page(SetWord.CHAINS_HIGH)
+                m.d.comb += look_at(SetWord.CHAINS_HIGH)
                 m.next = "CARRY_CHAINS"
             with m.State("CARRY_CHAINS"):
                 lock()
-                m.d.comb += [page(SetWord.CHAINS_HIGH), write(meta.page_rdata + 1)]
+                m.d.comb += [look_at(SetWord.CHAINS_HIGH), write(meta.page_rdata + 1)]
                 m.next = "END_CHAIN"
             with m.State("END_CHAIN"):
                 m.next = "LOCK_CHAIN"
                 with m.If(count == 0):
                     lock()
-                    m.d.comb += [record(GROUP_COUNT), write(0)]
+                    m.d.comb += [look_at_group(GROUP_COUNT), write(0)]
                     m.next = "CLEAR_RECEIVED"
             with m.State("CLEAR_RECEIVED"):
                 lock()
-                m.d.comb += [record(GROUP_RECEIVED), write(0)]
+                m.d.comb += [look_at_group(GROUP_RECEIVED), write(0)]
                 m.next = "SET_DONE"
             with m.State("SET_DONE"):
                 lock()
-                if self._ignore_sequence:
+                if self._any_sequence:
                     m.d.sync += probe.eq(0)
-                m.d.comb += [page(SetWord.DONE), write(group), self.group.eq(1),
+                m.d.comb += [look_at(SetWord.DONE), write(group), self.group.eq(1),
                              self.due.valid.eq(1)]
                 m.d.sync += look.bit_select(set_, 1).eq(1)
                 m.next = "SEEK_SET"

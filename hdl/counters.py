@@ -44,10 +44,10 @@ class Counters(wiring.Component):
     """32-bit wrapping counters; adding is one clock and never refused.
 
     Increments gather in a small accumulator a counter; a scan that runs only while one of them is
-    not zero adds them to the memory, one counter in 1 to 2 clocks. Between two visits of one
-    counter there are at most ``max_gap`` clocks (2 x memory words + 2 a bus read). **No event is
-    lost** if less than ``2**pending`` gathers in that time. With the default of 2 bits that is three
-    events in ``max_gap`` clocks (96 clocks with two links): frames are at least 700 clocks apart.
+    not zero adds them to the memory, one counter in 1 or 2 clocks, with at most one bus access (2
+    clocks) between two. So one counter is visited every ``max_gap`` clocks: 4 a memory word, 192
+    with two links. **No event is lost** if less than ``2**pending`` gathers in that time. With the
+    default of 2 bits that is three events: frames are at least 700 clocks apart.
 
     A value read over the bus may lack what happened in the last ``max_gap`` clocks. Counters start
     from 0 when the device is configured, and keep their values over a reset.
@@ -65,8 +65,8 @@ class Counters(wiring.Component):
     links : In(link_tallies()).array(geometry.links)
         The same for each link, one bit each.
     bus : In(RegisterPort())
-        Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 2
-        to 4 clocks.
+        Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 1
+        to 3 clocks.
     """
 
     def __init__(self, geometry, tallies):
@@ -76,7 +76,7 @@ class Counters(wiring.Component):
         self.geometry = geometry
         self.tallies = dict(tallies)
         self.depth = _LINK_BASE + _PER_LINK * geometry.links
-        self.max_gap = 2 * self.depth
+        self.max_gap = 4 * self.depth
         super().__init__({
             "add": In(data.StructLayout({c.name.lower(): t.amount
                                          for c, t in self.tallies.items()})),
@@ -109,10 +109,12 @@ class Counters(wiring.Component):
         def advance():
             return at.eq(Mux(at == self.depth - 1, 0, at + 1))
 
+        answered = Signal()                 # let the scan take a step before the next bus access
         m.d.comb += [read.addr.eq(at), write.addr.eq(at), write.data.eq(read.data + adding)]
         with m.FSM():
             with m.State("WATCH"):
-                with m.If(self.bus.req):
+                m.d.sync += answered.eq(0)
+                with m.If(self.bus.req & ~answered):
                     m.d.comb += read.addr.eq(place)
                     m.next = "ANSWER"
                 with m.Elif(gathered.any()):
@@ -127,6 +129,7 @@ class Counters(wiring.Component):
                 m.next = "WATCH"
             with m.State("ANSWER"):
                 m.d.comb += [self.bus.ack.eq(1), self.bus.rdata.eq(read.data)]
+                m.d.sync += answered.eq(1)
                 with m.If(~known):
                     m.d.comb += self.bus.code.eq(Code.BAD_REGISTER)
                 with m.Elif(self.bus.we):

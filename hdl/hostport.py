@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import MAX_REGISTERS, Code, Role, Type
 
+from .arbiter import StreamMerge
 from .interfaces import Descriptor, Event, PayloadKind, RegisterPort, header, header_const
 
 __all__ = ["HostPort"]
@@ -33,7 +34,7 @@ class HostPort(wiring.Component):
     ===========================  ==========================================================
 
     ``flushed`` abandons a READ that is under way. The line must take or drop descriptors while
-    it has no session.
+    it has no session, so that nothing of one session is answered in the next.
 
     Parameters
     ----------
@@ -93,7 +94,11 @@ class HostPort(wiring.Component):
         sources = [answers, tracks]
         if self.role is Role.SOURCE:
             sources = [self.status, self.reconnects, *sources]
-        self._merge(m, sources)
+        m.submodules.merge = merge = StreamMerge(len(sources), Descriptor)
+        for source, port in zip(sources, merge.i, strict=True):
+            m.d.comb += [port.valid.eq(source.valid), port.payload.eq(source.payload),
+                         source.ready.eq(port.ready)]
+        wiring.connect(m, wiring.flipped(self.submit), merge.o)
 
         # tag and code have the same place in all answers; RECONNECT has other things there.
         passed = self.submit.valid & self.submit.ready
@@ -243,21 +248,3 @@ class HostPort(wiring.Component):
             m.d.sync += [track.eq(track + 1), left.eq(left - 1)]
         with m.If(self.flushed):
             m.d.sync += left.eq(0)
-
-    def _merge(self, m, sources):
-        """Offer one of ``sources`` until it is taken; the first ones go first."""
-        chosen = Signal(range(len(sources) + 1))        # 0: none
-        with m.Switch(chosen):
-            for n, source in enumerate(sources, 1):
-                with m.Case(n):
-                    m.d.comb += [
-                        self.submit.valid.eq(source.valid),
-                        self.submit.payload.eq(source.payload),
-                        source.ready.eq(self.submit.ready),
-                    ]
-        with m.If(~self.submit.valid | self.submit.ready):
-            m.d.sync += chosen.eq(0)
-        with m.If(chosen == 0):
-            for n, source in reversed(list(enumerate(sources, 1))):
-                with m.If(source.valid):
-                    m.d.sync += chosen.eq(n)

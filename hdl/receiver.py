@@ -9,14 +9,9 @@ from firmware_model.wire import (
 
 from .interfaces import (
     Event, MemoryPort, MetadataPort, TargetState, header, index_shape, slot_shape)
+from .metadata import group_record, page
 
-__all__ = ["Receiver", "record_word"]
-
-
-def record_word(geometry, gseq, word):
-    """Page word (5 bits) of a field of the record of group ``gseq``."""
-    place = gseq[:(geometry.groups_in_flight - 1).bit_length()]
-    return (SetWord.GROUP + word) | (place << 2)
+__all__ = ["Receiver"]
 
 
 class Receiver(wiring.Component):
@@ -111,11 +106,11 @@ class Receiver(wiring.Component):
                       & (track < g.tracks_per_volume)),
         ]
 
-        def page(word):
-            return meta.page_addr.eq(Cat(Const(word, 5), set_))
+        def look_at(word):
+            return meta.page_addr.eq(page(set_, word))
 
-        def record(word):
-            return meta.page_addr.eq(Cat(record_word(g, gseq, word), set_))
+        def look_at_group(word):
+            return meta.page_addr.eq(group_record(g, set_, gseq, word))
 
         def drop(why):
             m.d.comb += why.eq(1)
@@ -166,22 +161,22 @@ class Receiver(wiring.Component):
                     m.next = "LOCK_SET"
 
             with m.State("LOCK_SET"):
-                m.d.comb += [meta.req.eq(exists | is_order), page(SetWord.EPOCH)]
+                m.d.comb += [meta.req.eq(exists | is_order), look_at(SetWord.EPOCH)]
                 with m.If(~meta.req):
                     drop(self.rejected)
                 with m.Elif(meta.gnt):
                     m.next = "CHECK_EPOCH"
             with m.State("CHECK_EPOCH"):
-                m.d.comb += [meta.req.eq(1), page(SetWord.DONE)]
+                m.d.comb += [meta.req.eq(1), look_at(SetWord.DONE)]
                 m.next = "MEASURE_AHEAD"
                 with m.If(meta.page_rdata != epoch):
                     drop(self.rejected)
             with m.State("MEASURE_AHEAD"):
-                m.d.comb += [meta.req.eq(1), record(GROUP_COUNT)]
+                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_COUNT)]
                 m.d.sync += ahead.eq(gseq - meta.page_rdata)
                 m.next = "CHECK_WINDOW"
             with m.State("CHECK_WINDOW"):
-                m.d.comb += [meta.req.eq(1), record(GROUP_RECEIVED)]
+                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_RECEIVED)]
                 m.d.sync += [group_count.eq(meta.page_rdata), rewind()]
                 m.next = "CHECK_REPEATED"
                 with m.If((ahead == 0) | ahead[15]):
@@ -193,7 +188,7 @@ class Receiver(wiring.Component):
                 # Both memories are written in this clock, or nothing is.
                 received = meta.page_rdata
                 complete = (group_count != 0) & (received == group_count)
-                m.d.comb += [meta.req.eq(1), record(GROUP_RECEIVED),
+                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_RECEIVED),
                              meta.page_wdata.eq(received + 1)]
                 with m.If(is_order & (group_count == 0)):
                     m.next = "FETCH_ENTRY"
@@ -236,12 +231,12 @@ class Receiver(wiring.Component):
                 with m.If(first):
                     m.d.sync += head.eq(index)
             with m.State("SET_HEAD"):
-                m.d.comb += [meta.req.eq(1), record(GROUP_HEAD), meta.page_wdata.eq(head)]
+                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_HEAD), meta.page_wdata.eq(head)]
                 with m.If(meta.gnt):
                     m.d.comb += meta.page_we.eq(1)
                     m.next = "SET_COUNT"
             with m.State("SET_COUNT"):
-                m.d.comb += [meta.req.eq(1), record(GROUP_COUNT), meta.page_wdata.eq(count),
+                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_COUNT), meta.page_wdata.eq(count),
                              meta.page_we.eq(1)]
                 notify(self.progress)
                 m.next = "RETURN_SLOT"

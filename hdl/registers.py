@@ -104,6 +104,7 @@ class Registers(wiring.Component):
         if channel:
             members["channel"] = Out(RegisterPort())
             self._windows.append("channel")
+        self._cycles = Signal(64)       # an attribute so that tests need not wait for years
         super().__init__(members)
 
     def constants(self):
@@ -123,7 +124,7 @@ class Registers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        cycles = Signal(64)
+        cycles = self._cycles
         cycles_high = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [

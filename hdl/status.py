@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import SetWord, Type
 
 from .interfaces import Descriptor, MetadataPort, PayloadKind, TargetState, header_const
+from .metadata import page
 
 __all__ = ["StatusSender"]
 
@@ -77,12 +78,12 @@ class StatusSender(wiring.Component):
                     with m.Else():
                         m.d.sync += next_(set_, g.sets)
             with m.State("LOCK_SET"):
-                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(Cat(Const(SetWord.EPOCH, 5), set_))]
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(page(set_, SetWord.EPOCH))]
                 m.d.sync += link.eq(self._home(set_))
                 with m.If(meta.gnt):
                     m.next = "READ_EPOCH"
             with m.State("READ_EPOCH"):
-                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(Cat(Const(SetWord.DONE, 5), set_))]
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(page(set_, SetWord.DONE))]
                 m.d.sync += epoch.eq(meta.page_rdata)
                 m.next = "READ_DONE"
             with m.State("READ_DONE"):
