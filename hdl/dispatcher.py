@@ -1,0 +1,218 @@
+"""The dispatcher: hands the frames of every group to whichever link wants one (R13, R15)."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
+
+from .arbiter import RoundRobin
+from .interfaces import (
+    Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape)
+from .metadata import group_record, page
+from .sequencer import Notice
+
+__all__ = ["Dispatcher"]
+
+
+class Dispatcher(wiring.Component):
+    """Sends groups SENT + 1 .. NEXT - 1 of every set, sets in turn, a group at a time.
+
+    The tracks of a group go one by one, each to the first link, in rotating order, that has room for
+    a frame: so the links share the load as they can bear it. The order packet follows, on the set's
+    home link ``set % links`` or, if that is down, the next one that is up (R19). Then ``SENT``
+    moves on.
+
+    Before each frame the group is looked at again under the lock. If it has been acknowledged
+    meanwhile, or the set was rewound, the rest of it is not sent; the set is looked at
+    afresh. The link is chosen before the lock is taken, so nothing is awaited under the lock.
+
+    A descriptor, once offered, stays until its link takes it; only if the link goes down is it
+    withdrawn and the frame given to another one.
+
+    Parameters
+    ----------
+    geometry : Geometry
+
+    Members
+    -------
+    notice : In(Notice)
+        From the sequencer.
+    up : In(links)
+        Links with a session.
+    room : In(links)
+        Links that would take a descriptor now.
+    submit : Out(stream.Signature(Descriptor)).array(links)
+        DATA (kind SLOT) and ORDER (kind ORDER).
+    meta : Out(MetadataPort)
+    dispatched : Out(1)
+        Pulse: a track was handed to a link.
+    walking : Out(1)
+        The lock is held.
+    """
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+        super().__init__({
+            "notice": In(Notice(geometry)),
+            "up": In(geometry.links),
+            "room": In(geometry.links),
+            "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
+            "meta": Out(MetadataPort(geometry, SourceState(geometry))),
+            "dispatched": Out(1),
+            "walking": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        meta = self.meta
+
+        set_ = Signal(g.set_bits)
+        todo = Signal(g.sets)
+        finished = Signal()             # nothing more to send of ``set_``
+        restart = Signal()              # ``set_`` was rewound while at it
+        m.d.sync += todo.eq((todo & ~Mux(finished, 1 << set_, 0))
+                            | Mux(self.notice.valid, 1 << self.notice.set, 0))
+        m.submodules.turn = turn = RoundRobin(g.sets)
+        m.d.comb += [turn.requests.eq(todo), turn.last.eq(set_)]
+
+        # The group at hand and the place in it.
+        epoch = Signal(8)
+        gseq = Signal(16)
+        count = Signal(8)
+        left = Signal(8)                # tracks to go; 0: the order packet is next
+        index = Signal(g.track_index_bits)
+        following = Signal(g.track_index_bits)
+        slot = Signal(slot_shape(g))
+        order = Signal()
+        alive = Signal()                # seen one clock after SENT was addressed
+        m.d.comb += [
+            order.eq(left == 0),
+            alive.eq(((meta.page_rdata + 1)[:16] == gseq) & ~restart),
+            meta.state_addr.eq(index),
+            meta.link_addr.eq(index),
+            self.walking.eq(meta.gnt),
+        ]
+
+        link, choice, chosen = self._choose_link(m, set_, order)
+        self._frame(m, set_, epoch, gseq, count, index, slot, order)
+
+        def look(address):
+            return [meta.req.eq(1), meta.page_addr.eq(address)]
+
+        sent = page(set_, SetWord.SENT)
+        with m.FSM():
+            with m.State("AWAIT_WORK"):
+                with m.If(turn.valid):
+                    m.d.sync += set_.eq(turn.next)
+                    m.next = "LOCK_SET"
+
+            # -- the next group of the set
+            with m.State("LOCK_SET"):
+                m.d.comb += look(sent)
+                m.d.sync += restart.eq(0)
+                with m.If(meta.gnt):
+                    m.next = "READ_SENT"
+            with m.State("READ_SENT"):
+                m.d.comb += look(page(set_, SetWord.NEXT))
+                m.d.sync += gseq.eq(meta.page_rdata + 1)
+                m.next = "READ_NEXT"
+            with m.State("READ_NEXT"):
+                m.d.comb += look(page(set_, SetWord.EPOCH))
+                m.next = "READ_EPOCH"
+                with m.If(meta.page_rdata == gseq):
+                    m.d.comb += finished.eq(1)
+                    m.next = "AWAIT_WORK"
+            with m.State("READ_EPOCH"):
+                m.d.comb += look(group_record(g, set_, gseq, GROUP_HEAD))
+                m.d.sync += epoch.eq(meta.page_rdata)
+                m.next = "READ_HEAD"
+            with m.State("READ_HEAD"):
+                m.d.comb += look(group_record(g, set_, gseq, GROUP_COUNT))
+                m.d.sync += index.eq(meta.page_rdata)
+                m.next = "READ_COUNT"
+            with m.State("READ_COUNT"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += [count.eq(meta.page_rdata), left.eq(meta.page_rdata)]
+                m.next = "AWAIT_LINK"
+
+            # -- one frame
+            with m.State("AWAIT_LINK"):
+                with m.If(restart):
+                    m.next = "AWAIT_WORK"
+                with m.Elif(chosen):
+                    m.d.sync += link.eq(choice)
+                    m.next = "LOCK_TRACK"
+            with m.State("LOCK_TRACK"):
+                m.d.comb += look(sent)
+                with m.If(meta.gnt):
+                    m.next = "READ_TRACK"
+            with m.State("READ_TRACK"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += [slot.eq(meta.state_rdata.slot), following.eq(meta.link_rdata.next)]
+                m.next = "OFFER_FRAME"
+                with m.If(~alive):
+                    m.next = "AWAIT_WORK"
+            with m.State("OFFER_FRAME"):
+                up = Signal()
+                taken = Signal()
+                m.d.comb += up.eq(self.up.bit_select(link, 1))
+                for n, submit in enumerate(self.submit):
+                    with m.If(link == n):
+                        m.d.comb += [submit.valid.eq(up), taken.eq(submit.ready & up)]
+                with m.If(~up):
+                    m.next = "AWAIT_LINK"
+                with m.Elif(taken & order):
+                    m.next = "LOCK_TO_MOVE_ON"
+                with m.Elif(taken):
+                    m.d.comb += self.dispatched.eq(1)
+                    m.d.sync += [index.eq(following), left.eq(left - 1)]
+                    m.next = "AWAIT_LINK"
+
+            # -- the group has been handed over whole
+            with m.State("LOCK_TO_MOVE_ON"):
+                m.d.comb += look(sent)
+                with m.If(meta.gnt):
+                    m.next = "MOVE_ON"
+            with m.State("MOVE_ON"):
+                m.d.comb += [*look(sent), meta.page_we.eq(alive), meta.page_wdata.eq(gseq)]
+                m.next = "AWAIT_WORK"
+
+        with m.If(self.notice.valid & self.notice.rewound & (self.notice.set == set_)):
+            m.d.sync += restart.eq(1)
+        return m
+
+    def _choose_link(self, m, set_, order):
+        """Link used last, the one for the next frame, and whether that has room now."""
+        g = self.geometry
+        link = Signal(range(g.links))
+        before_home = Signal(range(g.links))
+        chosen = Signal()
+        with m.Switch(set_):
+            for s in range(g.sets):
+                with m.Case(s):
+                    m.d.comb += before_home.eq((s - 1) % g.links)
+        m.submodules.link_turn = turn = RoundRobin(g.links)
+        m.d.comb += [
+            turn.requests.eq(Mux(order, self.up, self.room & self.up)),
+            turn.last.eq(Mux(order, before_home, link)),
+            chosen.eq(turn.valid & self.room.bit_select(turn.next, 1)),
+        ]
+        return link, turn.next, chosen
+
+    def _frame(self, m, set_, epoch, gseq, count, index, slot, order):
+        """The frame that is offered, the same to all links; valid says to which."""
+        g = self.geometry
+        frame = Signal(Descriptor)
+        track_header = header_const(m, Type.DATA, set=set_, epoch=epoch, gseq=gseq,
+                                    volume=index[g.track_bits:], track=index[:g.track_bits])
+        order_header = header_const(m, Type.ORDER, set=set_, epoch=epoch, gseq=gseq, count=count)
+        with m.If(order):
+            m.d.comb += [frame.type.eq(Type.ORDER), frame.header.eq(order_header),
+                         frame.kind.eq(PayloadKind.ORDER), frame.arg.eq(Cat(gseq, set_))]
+        with m.Else():
+            m.d.comb += [frame.type.eq(Type.DATA), frame.header.eq(track_header),
+                         frame.kind.eq(PayloadKind.SLOT), frame.arg.eq(slot)]
+        for submit in self.submit:
+            m.d.comb += submit.payload.eq(frame)

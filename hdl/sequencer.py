@@ -1,0 +1,456 @@
+"""The packet sequencer: the routine of Fig. 5 (R28)."""
+
+from amaranth import *
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import (
+    GROUP_COUNT, GROUP_HEAD, SetWord, Type)
+
+from .arbiter import RoundRobin, StreamMerge
+from .interfaces import Event, MetadataPort, SourceState, header
+from .metadata import group_record, page
+from .mutations import Mutation
+
+__all__ = ["Notice", "Sequencer", "Status", "StatusFilter"]
+
+# Commit status of a set, as STATUS carries it: every group up to ``gseq`` has committed.
+Status = data.StructLayout({"set": 8, "epoch": 8, "gseq": 16})
+
+
+def Notice(geometry):
+    """What the sequencer tells the dispatcher: ``set`` has groups to be sent; if ``rewound``,
+    all over again from the oldest that is not acknowledged."""
+    return data.StructLayout({"valid": 1, "rewound": 1, "set": geometry.set_bits})
+
+
+class StatusFilter(wiring.Component):
+    """Picks commit status out of what the links bring, round robin; drops all else.
+
+    Parameters
+    ----------
+    geometry : Geometry
+
+    Members
+    -------
+    events : In(stream.Signature(Event)).array(links)
+    status : Out(stream.Signature(Status))
+    rejected : Out(links)
+        Pulse for each event dropped: not a STATUS, or one with a payload.
+    """
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+        super().__init__({
+            "events": In(stream.Signature(Event)).array(geometry.links),
+            "status": Out(stream.Signature(Status)),
+            "rejected": Out(geometry.links),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.merge = merge = StreamMerge(self.geometry.links, Status)
+        wiring.connect(m, merge.o, wiring.flipped(self.status))
+        assert list(Status.members) == list(header(Type.STATUS).members)[:3]
+        for n, events in enumerate(self.events):
+            event = events.payload
+            good = Signal()
+            m.d.comb += [
+                good.eq((event.type == Type.STATUS) & (event.length == 0)),
+                merge.i[n].valid.eq(events.valid & good),
+                merge.i[n].payload.eq(event.header[:Status.size]),
+                events.ready.eq(merge.i[n].ready | ~good),
+                self.rejected[n].eq(events.valid & ~good),
+            ]
+        return m
+
+
+class Task(enum.Enum, shape=2):
+    """Why the sequencer looks at a set."""
+
+    CUT = 0             # a destage or a poll is wanted
+    STATUS = 1          # groups have committed at the target
+    REWIND = 2          # a link lost what it had been given
+    AGE = 3             # a slow tick has passed
+
+
+class Sequencer(wiring.Component):
+    """Cuts consistency groups, clears them when they have committed, and has them sent again.
+
+    One change at a time, each under the metadata lock; which set is next goes round robin, commit
+    status first. Nothing is looked at while there is nothing to do.
+
+    *Cut*: when a destage is wanted or a poll is due, something is unsent, fewer than
+    ``groups_in_flight`` groups of the set are out, and the target has staging for a longest
+    chain. As many whole chains go into the group as surely fit ``group_limit`` and the staging
+    left; packet pending is set here, before anything is sent. A destage stays wanted until nothing
+    is unsent; a poll is one cut. A set that could not be cut waits for the next commit status.
+
+    *Clear*: a commit status counts if epoch and sequence number are those of a group that is out; it
+    clears that group and all before it. Pending flags fall, staging credit returns, and volumes
+    that waited for one of the tracks are reconnected. Any other status is ignored (R23).
+
+    *Rewind*: after a time-out (``group_timeout`` slow ticks without progress and everything
+    sent), or when a link lost its session, the dispatcher is told to send every group that is out
+    again, verbatim: same set, epoch and sequence number.
+
+    A cut takes ``2 * tracks + 14`` clocks under the lock and a clear ``2 * tracks + 17``, whatever
+    the number of tracks of the volumes (I10). Nothing is awaited under the lock.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    mutation : Mutation, optional
+        Test builds only.
+
+    Members
+    -------
+    status : In(stream.Signature(Status))
+    destage : In(sets)
+        Pulses: destage these sets now.
+    poll : In(1)
+        Pulse: destage every set in the background.
+    slow_tick : In(1)
+        Pulse every ``wire.SLOW_TICK`` clocks.
+    group_timeout : In(16)
+        In slow ticks, 0 for never.
+    link_lost : In(1)
+        Pulse: a link has dropped frames that it had taken.
+    meta : Out(MetadataPort)
+    notice : Out(Notice)
+        Pulse, while the lock is held.
+    reconnect, reconnect_index : Out
+        Pulse: the volume of this track index is connected again.
+    credit : Out(range(staging_slots + 1))
+        Target staging slots that are not reserved for a group.
+    destaging : Out(sets)
+        Sets whose destage is wanted.
+    group, group_track, polled, group_done, resent, rejected : Out(1)
+        Pulse for each group cut, track of it, group cut for a poll alone, group cleared, set
+        rewound, and status for a set that does not exist.
+    walking : Out(1)
+        The lock is held for a cut or a clear.
+    fault : Out(1)
+        A group held a track that was not packet pending: an invariant (I3, I4) was broken.
+        Held until reset.
+    """
+
+    def __init__(self, geometry, *, mutation=None):
+        self.geometry = geometry
+        self.mutation = mutation and Mutation(mutation)
+        super().__init__({
+            "status": In(stream.Signature(Status)),
+            "destage": In(geometry.sets),
+            "poll": In(1),
+            "slow_tick": In(1),
+            "group_timeout": In(16),
+            "link_lost": In(1),
+            "meta": Out(MetadataPort(geometry, SourceState(geometry))),
+            "notice": Out(Notice(geometry)),
+            "reconnect": Out(1),
+            "reconnect_index": Out(geometry.track_index_bits),
+            "credit": Out(range(geometry.staging_slots + 1), init=geometry.staging_slots),
+            "destaging": Out(geometry.sets),
+            "group": Out(1),
+            "group_track": Out(1),
+            "polled": Out(1),
+            "group_done": Out(1),
+            "resent": Out(1),
+            "rejected": Out(1),
+            "walking": Out(1),
+            "fault": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        meta = self.meta
+
+        # What is to be done, a bit a set.
+        polls = Signal(g.sets)
+        blocked = Signal(g.sets)        # cannot be cut before something commits
+        rewinds = Signal(g.sets)
+        ticks = Signal(g.sets)
+        wanted = Signal(g.sets)
+        set_ = Signal(g.set_bits)
+        here = Signal(g.sets)           # bit of ``set_``
+        drop_destage, drop_poll = Signal(), Signal()
+        m.d.comb += [
+            here.eq(1 << set_),
+            wanted.eq((self.destaging | polls) & ~blocked),
+        ]
+        m.d.sync += [
+            self.destaging.eq((self.destaging & ~Mux(drop_destage, here, 0)) | self.destage),
+            polls.eq((polls & ~Mux(drop_poll, here, 0)) | self.poll.replicate(g.sets)),
+        ]
+
+        # What a look at the set's page shows.
+        task = Signal(Task)
+        epoch = Signal(8)
+        gseq = Signal(16)
+        done = Signal(16)
+        sent = Signal(16)
+        next_ = Signal(16)
+        word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
+        in_flight = Signal(16)
+        oldest = Signal(16)             # group that is cleared next
+        m.d.comb += [in_flight.eq(next_ - 1 - done), oldest.eq(done + 1)]
+
+        # A walk over the tracks of a group.
+        head = Signal(g.track_index_bits)
+        index = Signal(g.track_index_bits)
+        count = Signal(8)
+        room = Signal(8)                # of the group being cut
+        chains = Signal(8)              # of the group being cleared
+        acked = Signal(32)
+        m.d.comb += [
+            meta.state_addr.eq(index),
+            meta.link_addr.eq(index),
+            meta.volume_addr.eq(index[g.track_bits:]),
+            self.reconnect_index.eq(index),
+            self.notice.set.eq(set_),
+        ]
+
+        def look(address):
+            return [meta.req.eq(1), meta.page_addr.eq(address)]
+
+        def put(word, value):
+            return [*look(page(set_, word)), meta.page_we.eq(1), meta.page_wdata.eq(value)]
+
+        m.submodules.turn = turn = RoundRobin(g.sets)
+        last_turn = Signal(g.set_bits)  # not set_: commit status comes out of turn
+        m.d.comb += [turn.requests.eq(wanted | rewinds | ticks), turn.last.eq(last_turn)]
+        status = self.status.payload
+
+        with m.FSM():
+            with m.State("CHOOSE_WORK"):
+                m.d.comb += self.status.ready.eq(1)
+                with m.If(self.status.valid):
+                    m.d.sync += [task.eq(Task.STATUS), set_.eq(status.set),
+                                 epoch.eq(status.epoch), gseq.eq(status.gseq)]
+                    m.next = "LOCK"
+                    with m.If(status.set >= g.sets):
+                        m.d.comb += self.rejected.eq(1)
+                        m.d.sync += set_.eq(set_)
+                        m.next = "CHOOSE_WORK"
+                with m.Elif(turn.valid):
+                    m.d.sync += [set_.eq(turn.next), last_turn.eq(turn.next)]
+                    m.next = "CHOOSE_TASK"
+            with m.State("CHOOSE_TASK"):
+                m.next = "LOCK"
+                with m.If((rewinds & here).any()):
+                    m.d.sync += [task.eq(Task.REWIND), rewinds.eq(rewinds & ~here)]
+                with m.Elif((ticks & here).any()):
+                    m.d.sync += [task.eq(Task.AGE), ticks.eq(ticks & ~here)]
+                with m.Else():
+                    m.d.sync += task.eq(Task.CUT)
+
+            # -- look at the set
+            with m.State("LOCK"):
+                m.d.comb += look(page(set_, SetWord.DONE))
+                with m.If(meta.gnt):
+                    m.next = "READ_DONE"
+            with m.State("READ_DONE"):
+                m.d.comb += look(page(set_, SetWord.SENT))
+                m.d.sync += done.eq(meta.page_rdata)
+                m.next = "READ_SENT"
+            with m.State("READ_SENT"):
+                m.d.comb += look(page(set_, SetWord.NEXT))
+                m.d.sync += sent.eq(meta.page_rdata)
+                m.next = "READ_NEXT"
+            with m.State("READ_NEXT"):
+                with m.Switch(task):
+                    with m.Case(Task.STATUS):
+                        m.d.comb += look(page(set_, SetWord.EPOCH))
+                    with m.Case(Task.AGE):
+                        m.d.comb += look(page(set_, SetWord.AGE))
+                    with m.Default():
+                        m.d.comb += look(page(set_, SetWord.UNSENT))
+                m.d.sync += next_.eq(meta.page_rdata)
+                m.next = "READ_WORD"
+            with m.State("READ_WORD"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += word.eq(meta.page_rdata)
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.d.comb += look(page(set_, SetWord.FIRST))     # for a cut
+                m.next = "CHOOSE_WORK"
+                with m.Switch(task):
+                    with m.Case(Task.CUT):
+                        budget = Signal.like(self.credit)
+                        m.d.comb += budget.eq(Mux(self.credit > g.group_limit, g.group_limit,
+                                                  self.credit))
+                        m.d.sync += [count.eq(0), room.eq(budget)]
+                        with m.If(word == 0):
+                            m.d.comb += [drop_destage.eq(1), drop_poll.eq(1)]
+                        with m.Elif((in_flight == g.groups_in_flight)
+                                    | (budget < g.chain_limit)):
+                            m.d.sync += blocked.eq(blocked | here)
+                        with m.Else():
+                            m.next = "READ_FIRST"
+                    with m.Case(Task.STATUS):
+                        ahead = Signal(16)      # groups that this status clears
+                        m.d.comb += ahead.eq(gseq - done)
+                        with m.If((word == epoch) & (ahead != 0) & (ahead <= in_flight)):
+                            m.next = "FIND_GROUP"
+                    with m.Case(Task.REWIND):
+                        m.next = "REWIND_SENT"
+                    with m.Case(Task.AGE):
+                        with m.If((in_flight != 0) & (sent == (next_ - 1)[:16])):
+                            m.next = "WRITE_AGE"
+                            with m.If((word >= self.group_timeout) & self.group_timeout.any()):
+                                m.next = "REWIND_SENT"
+
+            self._cut(m, set_, here, next_, word, head, index, count, room, look, put,
+                      drop_destage, drop_poll)
+            self._clear(m, set_, done, sent, oldest, index, count, chains, acked, look, put,
+                        blocked)
+
+            # -- send again
+            with m.State("WRITE_AGE"):
+                m.d.comb += put(SetWord.AGE, Mux(word.all(), word, word + 1))
+                m.next = "CHOOSE_WORK"
+            with m.State("REWIND_SENT"):
+                # The dispatcher may be in the middle of the oldest group: told even if SENT is
+                # DONE already.
+                m.d.comb += [*put(SetWord.SENT, done), self.resent.eq(sent != done),
+                             self.notice.valid.eq(in_flight != 0), self.notice.rewound.eq(1)]
+                m.next = "RESET_AGE"
+            with m.State("RESET_AGE"):
+                m.d.comb += put(SetWord.AGE, 0)
+                m.next = "CHOOSE_WORK"
+
+        m.d.comb += self.walking.eq(meta.gnt & ((task == Task.CUT) | (task == Task.STATUS)))
+        # After the machine, so that what comes in the clock of a visit is not lost.
+        with m.If(self.link_lost):
+            m.d.sync += rewinds.eq((1 << g.sets) - 1)
+        with m.If(self.slow_tick):
+            m.d.sync += ticks.eq((1 << g.sets) - 1)
+        return m
+
+    def _cut(self, m, set_, here, next_, unsent, head, index, count, room, look, put,
+             drop_destage, drop_poll):
+        """Move whole chains from the head of the unsent list into a new group.
+
+        The list stays as it is: the group is its next ``count`` links.
+        """
+        g = self.geometry
+        meta = self.meta
+        left = Signal(8)                # room after the track at hand
+        full = Signal()
+        m.d.comb += [
+            left.eq(room - 1),
+            full.eq((meta.link_rdata.end_of_chain & (left < g.chain_limit))
+                    | (left == 0)),     # only a broken list gets that far
+        ]
+        with m.State("READ_FIRST"):
+            m.d.comb += meta.req.eq(1)
+            m.d.sync += [head.eq(meta.page_rdata), index.eq(meta.page_rdata)]
+            m.next = "FETCH_TRACK_TO_CUT"
+        with m.State("FETCH_TRACK_TO_CUT"):
+            m.d.comb += meta.req.eq(1)
+            m.next = "CUT_TRACK"
+        with m.State("CUT_TRACK"):
+            packet = self.mutation is not Mutation.PACKET_NOT_SET
+            m.d.comb += [meta.req.eq(1), meta.state_we.eq(1), meta.state_wdata.eq(meta.state_rdata),
+                         meta.state_wdata.packet.eq(packet), self.group_track.eq(1)]
+            m.d.sync += [index.eq(meta.link_rdata.next), count.eq(count + 1), room.eq(left),
+                         unsent.eq(unsent - 1), self.credit.eq(self.credit - 1)]
+            m.next = "FETCH_TRACK_TO_CUT"
+            with m.If((unsent == 1) | full):
+                m.next = "RECORD_HEAD"
+        with m.State("RECORD_HEAD"):
+            m.d.comb += [*look(group_record(g, set_, next_, GROUP_HEAD)),
+                         meta.page_we.eq(1), meta.page_wdata.eq(head)]
+            m.next = "RECORD_COUNT"
+        with m.State("RECORD_COUNT"):
+            m.d.comb += [*look(group_record(g, set_, next_, GROUP_COUNT)),
+                         meta.page_we.eq(1), meta.page_wdata.eq(count)]
+            m.next = "WRITE_FIRST"
+        with m.State("WRITE_FIRST"):
+            m.d.comb += put(SetWord.FIRST, index)
+            m.next = "WRITE_UNSENT"
+        with m.State("WRITE_UNSENT"):
+            m.d.comb += put(SetWord.UNSENT, unsent)
+            m.next = "WRITE_NEXT"
+        with m.State("WRITE_NEXT"):
+            m.d.comb += [
+                *put(SetWord.NEXT, (next_ + 1)[:16]),
+                self.notice.valid.eq(1),
+                self.group.eq(1),
+                self.polled.eq(~(self.destaging & here).any()),
+                drop_poll.eq(1),
+                drop_destage.eq(unsent == 0),
+            ]
+            m.next = "CHOOSE_WORK"
+
+    def _clear(self, m, set_, done, sent, oldest, index, count, chains, acked, look, put, blocked):
+        """Clear the oldest group, let go of the lock, and look whether there is another."""
+        g = self.geometry
+        meta = self.meta
+        state, volume = meta.state_rdata, meta.volume_rdata
+        last = Signal()
+        waited_for = Signal()
+        m.d.comb += [last.eq(count == 1), waited_for.eq(state.waiter)]
+        if self.mutation is Mutation.RECONNECT_WRONG_GROUP:
+            m.d.comb += waited_for.eq(volume.disconnected)
+
+        with m.State("FIND_GROUP"):
+            m.d.comb += look(group_record(g, set_, oldest, GROUP_HEAD))
+            m.d.sync += chains.eq(0)
+            m.next = "READ_HEAD"
+        with m.State("READ_HEAD"):
+            m.d.comb += look(group_record(g, set_, oldest, GROUP_COUNT))
+            m.d.sync += index.eq(meta.page_rdata)
+            m.next = "READ_COUNT"
+        with m.State("READ_COUNT"):
+            m.d.comb += meta.req.eq(1)
+            m.d.sync += count.eq(meta.page_rdata)
+            m.next = "CLEAR_TRACK"
+        with m.State("FETCH_TRACK_TO_CLEAR"):
+            m.d.comb += meta.req.eq(1)
+            m.next = "CLEAR_TRACK"
+        with m.State("CLEAR_TRACK"):
+            m.d.comb += [meta.req.eq(1), meta.state_we.eq(1), meta.state_wdata.slot.eq(state.slot)]
+            with m.If(waited_for):
+                m.d.comb += [self.reconnect.eq(1), meta.volume_we.eq(1),
+                             meta.volume_wdata.set.eq(volume.set)]
+            with m.If(~state.pending | ~state.packet):
+                m.d.sync += self.fault.eq(1)
+            m.d.sync += [index.eq(meta.link_rdata.next), count.eq(count - 1),
+                         chains.eq(chains + (meta.link_rdata.end_of_chain | last)),
+                         self.credit.eq(self.credit + 1)]
+            m.next = "FETCH_TRACK_TO_CLEAR"
+            with m.If(last):
+                m.next = "WRITE_DONE"
+        with m.State("WRITE_DONE"):
+            m.d.comb += put(SetWord.DONE, oldest)
+            m.next = "PASS_SENT"
+        with m.State("PASS_SENT"):
+            with m.If(sent == done):        # it was to be sent again
+                m.d.comb += put(SetWord.SENT, oldest)
+            m.d.comb += meta.req.eq(1)
+            m.next = "READ_ACKED_LOW"
+        with m.State("READ_ACKED_LOW"):
+            m.d.comb += look(page(set_, SetWord.ACKED_LOW))
+            m.next = "READ_ACKED_HIGH"
+        with m.State("READ_ACKED_HIGH"):
+            m.d.comb += look(page(set_, SetWord.ACKED_HIGH))
+            m.d.sync += acked[:16].eq(meta.page_rdata)
+            m.next = "COUNT_ACKED"
+        with m.State("COUNT_ACKED"):
+            m.d.comb += meta.req.eq(1)
+            m.d.sync += acked.eq(Cat(acked[:16], meta.page_rdata) + chains)
+            m.next = "WRITE_ACKED_LOW"
+        with m.State("WRITE_ACKED_LOW"):
+            m.d.comb += put(SetWord.ACKED_LOW, acked[:16])
+            m.next = "WRITE_ACKED_HIGH"
+        with m.State("WRITE_ACKED_HIGH"):
+            m.d.comb += put(SetWord.ACKED_HIGH, acked[16:])
+            m.next = "NOTE_PROGRESS"
+        with m.State("NOTE_PROGRESS"):
+            m.d.comb += [*put(SetWord.AGE, 0), self.group_done.eq(1)]
+            m.d.sync += blocked.eq(0)
+            m.next = "LET_GO"
+        with m.State("LET_GO"):
+            m.next = "LOCK"
