@@ -2,21 +2,39 @@
 
 import random
 
-__all__ = ["StreamMonitor", "run", "stream_assert", "stream_get", "stream_put"]
+__all__ = ["StreamMonitor", "run", "stream_assert", "stream_get", "stream_put", "ticks", "until"]
+
+
+async def until(ctx, condition, *values):
+    """Wait for a clock edge with ``condition`` true; returns ``values`` sampled there.
+
+    Like ``ctx.tick().sample(*values).until(condition)``, but may be waiting when the simulation
+    ends (that one then complains about its own generator).
+    """
+    while True:
+        _, _, done, *sampled = await ctx.tick().sample(condition, *values)
+        if done:
+            return sampled
+
+
+async def ticks(ctx, count):
+    """Wait for ``count`` clock edges; may be waiting when the simulation ends."""
+    for _ in range(count):
+        await ctx.tick()
 
 
 async def stream_put(ctx, stream, payload):
     """Offer ``payload`` until it is taken."""
     ctx.set(stream.payload, payload)
     ctx.set(stream.valid, 1)
-    await ctx.tick().until(stream.ready)
+    await until(ctx, stream.ready)
     ctx.set(stream.valid, 0)
 
 
 async def stream_get(ctx, stream):
     """Take one payload; leaves ready low."""
     ctx.set(stream.ready, 1)
-    payload, = await ctx.tick().sample(stream.payload).until(stream.valid)
+    payload, = await until(ctx, stream.valid, stream.payload)
     ctx.set(stream.ready, 0)
     return payload
 
