@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from firmware_model import channel
 from firmware_model.geometry import Geometry
@@ -76,14 +76,16 @@ class SimulatedBoard:
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
                  idle_exit: float | None = None, top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
-            raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: it is a 32-bit register")
+            raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
+                                  "it is a 32-bit register")
         self.geometry = geometry
         self.ports: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
         self._waves = Path(waves) if waves is not None else None
         self._process: subprocess.Popen[bytes] | None = None
         self._progress = progress
-        self._errors = tempfile.TemporaryFile()
+        self._errors: BinaryIO | None = None
+        self._log = ""
         self._spec = Spec(geometry, mutation, top=top, trace=_trace_format(self._waves))
 
         link_divisor = geometry.divisor(geometry.link_baud)
@@ -123,6 +125,7 @@ class SimulatedBoard:
         made = self.build()
         # Its own process group: an interrupt from the keyboard reaches this process only, which
         # then stops the board in good order. Its standard input is a pipe that closes with us.
+        self._errors = tempfile.TemporaryFile()     # noqa: SIM115 (closed with the process)
         process = subprocess.Popen(
             [made.executable, *self._options, "--stay-with-stdin"], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True)
@@ -178,10 +181,12 @@ class SimulatedBoard:
 
     def _close(self) -> None:
         assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stdout):
+        assert self._errors is not None
+        self._log = self.log
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 pipe.close()
-        self._process = None
+        self._process = self._errors = None
 
     @property
     def running(self) -> bool:
@@ -200,8 +205,8 @@ class SimulatedBoard:
     @property
     def log(self) -> str:
         """What the process has written to its standard error."""
-        if self._errors.closed:
-            return ""
+        if self._errors is None:
+            return self._log
         return os.pread(self._errors.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def __enter__(self) -> SimulatedBoard:
@@ -212,10 +217,8 @@ class SimulatedBoard:
         if kind is None:
             self.stop()
             return
-        try:
+        with contextlib.suppress(SimulationError):      # the first failure is the one to report
             self.stop()
-        except SimulationError:
-            pass                # the first failure is the one to report
 
 
 def _trace_format(waves: Path | None) -> str:
@@ -231,11 +234,8 @@ def main() -> int:
     """``python -m sim.board``: run the default board until interrupted."""
     with SimulatedBoard(Geometry()) as board:
         print(json.dumps(board.ports), flush=True)
-        try:
-            while board.running:
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            board.wait()
     print(board.statistics)
     return 0
 

@@ -332,9 +332,10 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
                 libraries: Sequence[str], scratch: Path, progress: Progress) -> None:
     progress("verilating")
     generated = scratch / "generated"
-    options = ["--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
-               "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-               "--timescale", "1ps/1ps", "--output-split", "12000", "--no-timing"]
+    options: list[str | Path] = [
+        "--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
+        "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+        "--timescale", "1ps/1ps", "--output-split", "12000", "--no-timing"]
     if spec.trace:
         options += [f"--trace-{spec.trace}"]
     if spec.flow == "cocotb":
@@ -360,7 +361,8 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
         link += [f"-Wl,-rpath,{config.libs_dir}", "-L", str(config.libs_dir),
                  "-lcocotbvpi_verilator"]
     _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)
-    _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / "board", *link], "linking", log)
+    _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / "board", *link],
+         "linking", log)
     shutil.rmtree(generated)
 
 

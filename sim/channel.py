@@ -5,6 +5,7 @@ whole bytes: a UART takes them off one line, they are damaged or lost by chance,
 line, and another UART puts them on the next line. Units, chances and the generator are defined in
 :mod:`firmware_model.channel`, whose ``ByteChannel`` predicts the output byte for byte.
 """
+# mypy: ignore-errors
 
 from amaranth import *
 from amaranth.lib import data, fifo, memory, stream, wiring

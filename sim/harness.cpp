@@ -70,22 +70,23 @@ public:
     std::string url() const { return "socket://127.0.0.1:" + std::to_string(tcp_port_); }
     bool has_client() const { return client_ >= 0; }
 
-    // Adds what has to be watched; ask() must be called with the same array afterwards.
-    size_t watch(pollfd *fds) const {
+    static constexpr size_t WATCHED = 3;
+
+    // Fills in what has to be watched; serve() must be called with the same array afterwards.
+    void watch(pollfd *fds) const {
         // A client is only read while there is room: so it feels the speed of the line.
         const bool room = line.to_board.room() >= CHUNK;
         fds[0] = {listener_, POLLIN, 0};
         fds[1] = {room ? master_ : -1, POLLIN, 0};
-        fds[2] = {room ? client_ : -1, POLLIN, 0};
-        return 3;
+        fds[2] = {client_, static_cast<short>(room ? POLLIN | POLLRDHUP : POLLRDHUP), 0};
     }
 
     // Moves bytes both ways; true if a client said something.
     bool serve(const pollfd *fds) {
         bool spoken = false;
-        if (fds[0].revents) accept_client();
         if (fds[1].revents & POLLIN) spoken |= read_pty();
-        if (fds[2].revents) spoken |= read_client();
+        if (fds[2].revents & POLLIN) spoken |= read_client();
+        if (fds[0].revents) accept_client(fds[2].revents & (POLLRDHUP | POLLHUP | POLLERR));
         write_answers();
         if (spoken) line.woken();
         return spoken;
@@ -123,6 +124,10 @@ private:
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         socklen_t length = sizeof address;
         auto *generic = reinterpret_cast<sockaddr *>(&address);
+        // Answers that nobody reads should be lost early, not pile up in the kernel.
+        const int buffer = 1 << 16;
+        setsockopt(listener_, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+        setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
         if (listener_ < 0 || bind(listener_, generic, length) || listen(listener_, 4)
             || getsockname(listener_, generic, &length))
             fail("cannot listen on the loopback interface");
@@ -130,9 +135,11 @@ private:
         set_nonblocking(listener_);
     }
 
-    void accept_client() {
+    // ``hung_up``: the present client has closed its end, so the next one need not wait for it.
+    void accept_client(bool hung_up) {
         const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) return;
+        if (client_ >= 0 && hung_up) drop_client();
         if (client_ >= 0) {
             const std::string told = "farside: the " + name_ + " port has another client\n";
             (void)!send(fd, told.data(), told.size(), MSG_NOSIGNAL);
@@ -291,14 +298,18 @@ int run(const Options &options) {
         const uint64_t left = options.max_clocks - model->clock;
         model->run(left < SLICE ? left : SLICE);
 
-        pollfd fds[7];
+        constexpr size_t W = Port::WATCHED;
+        pollfd fds[2 * W + 1];
         source.watch(fds);
-        target.watch(fds + 3);
-        fds[6] = {options.stay_with_stdin ? STDIN_FILENO : -1, POLLIN, 0};
-        if (poll(fds, 7, 0) < 0 && errno != EINTR) fail("poll");
+        target.watch(fds + W);
+        fds[2 * W] = {options.stay_with_stdin ? STDIN_FILENO : -1, POLLIN, 0};
+        if (poll(fds, 2 * W + 1, 0) < 0) {
+            if (errno != EINTR) fail("poll");
+            continue;
+        }
         bool spoken = source.serve(fds);
-        spoken |= target.serve(fds + 3);
-        if (fds[6].revents) {
+        spoken |= target.serve(fds + W);
+        if (fds[2 * W].revents) {
             char ignored[64];
             if (read(STDIN_FILENO, ignored, sizeof ignored) <= 0) break;
         }

@@ -31,7 +31,8 @@ class Group:
 GROUPS: tuple[Group, ...] = (
     Group("source: host port", r"board\.source\.host.*"),
     Group("source: chain processor", r"board\.source\.(chain|write_?set|comparator)[^.]*.*"),
-    Group("source: sequencer and dispatcher", r"board\.source\.(sequencer|dispatcher|walker)[^.]*.*"),
+    Group("source: sequencer and dispatcher",
+          r"board\.source\.(sequencer|dispatcher|walker)[^.]*.*"),
     Group("source: links", r"board\.source\.link[^.]*.*"),
     Group("channels", r"board\.(channel_\d+|registers).*"),
     Group("target: links", r"board\.target\.link[^.]*.*"),
