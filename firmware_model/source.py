@@ -223,6 +223,7 @@ class Source(HostPort):
         for index, (_, track) in enumerate(entries):
             if track >= g.tracks_per_volume:
                 return Code.BAD_TRACK, 0, detail(index)
+        self.count(Counter.LOOKUPS, count)
         set_ = self.volumes[entries[0][0]].set
         for index, (volume, _) in enumerate(entries):
             if self.volumes[volume].set != set_:
@@ -233,7 +234,6 @@ class Source(HostPort):
         if page.fence and not flags & Flag.RESUME:
             return Code.FENCED, set_, 0
         page.fence = False
-        self.count(Counter.LOOKUPS, count)
         for index, (volume, _) in enumerate(entries):
             if self.volumes[volume].disconnected:
                 page.fence = True

@@ -1,0 +1,1 @@
+"""Scenarios that run unchanged on the model and on the gateware; see :mod:`.world`."""
