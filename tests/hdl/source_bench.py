@@ -1,0 +1,224 @@
+"""What the tests of the source's parts have in common: a host, links and a far side."""
+
+from __future__ import annotations
+
+import random
+
+from firmware_model import wire
+from firmware_model.geometry import Geometry
+from firmware_model.wire import Code, Flag, Reg, SetWord, Type
+
+from .streams import pauses, stream_get, stream_put
+from .target_bench import access, fields_of, header_bits, seeded, send, simulate
+
+__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "access", "fields_of", "header_bits",
+           "pauses", "seeded", "send", "simulate", "stream_get", "stream_put"]
+
+# Neither volumes nor tracks are a power of two; a group is at most 8 tracks (24 of 32 bytes).
+SMALL = Geometry(volumes=3, tracks_per_volume=5, track_bytes=32, sets=2, links=2, chain_limit=4,
+                 spare_slots=6, staging_slots=8, groups_in_flight=2, window=4, volumes_per_set=2,
+                 clock_hz=1_000_000, host_baud=100_000, link_baud=100_000)
+
+
+class FarSide:
+    """A target in a few lines: collects frames, commits groups in turn, remembers the chains.
+
+    ``chains[set]`` has one list of (volume, track, data) for each chain, in commit order.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        self.done = [0] * geometry.sets
+        self.data: dict[tuple[int, int], dict[tuple[int, int], bytes]] = {}
+        self.order: dict[tuple[int, int], list[tuple[int, int, bool]]] = {}
+        self.chains: list[list[list[tuple[int, int, bytes]]]] = [[] for _ in range(geometry.sets)]
+        self.frames: list[tuple[int, Type, dict[str, int], bytes]] = []
+
+    def receive(self, link: int, type_: Type, fields: dict[str, int], payload: bytes) -> int:
+        """A frame; returns its set."""
+        self.frames.append((link, type_, fields, payload))
+        set_, gseq = fields["set"], fields["gseq"]
+        assert fields["epoch"] == 0
+        if (gseq - self.done[set_]) & 0xFFFF > self.geometry.groups_in_flight or \
+                gseq == self.done[set_]:
+            return set_                 # committed already
+        if type_ is Type.DATA:
+            assert len(payload) == self.geometry.track_bytes
+            place = fields["volume"], fields["track"]
+            self.geometry.check(*place)
+            old = self.data.setdefault((set_, gseq), {}).setdefault(place, payload)
+            assert old == payload, "data changed between two transmissions (I1)"
+        else:
+            assert type_ is Type.ORDER
+            entries = wire.entries(payload)
+            assert len(entries) == fields["count"] <= self.geometry.group_limit
+            assert entries[-1][2], "a group is whole chains"
+            old = self.order.setdefault((set_, gseq), entries)
+            assert old == entries, "order changed between two transmissions (R23)"
+        self._commit(set_)
+        return set_
+
+    def _commit(self, set_: int) -> None:
+        while True:
+            key = set_, (self.done[set_] + 1) & 0xFFFF
+            order, data = self.order.get(key), self.data.get(key, {})
+            if order is None or len(data) < len(order):
+                return
+            chain = []
+            for volume, track, end_of_chain in order:
+                chain.append((volume, track, data[volume, track]))
+                if end_of_chain:
+                    self.chains[set_].append(chain)
+                    chain = []
+            assert not chain
+            del self.order[key], self.data[key]
+            self.done[set_] = key[1]
+
+
+class LinkStandIn:
+    """A link of a SourceCore without wires: takes a descriptor, fetches its payload, and gives
+    the frame to the far side, whose status comes back as an event.
+
+    Parameters
+    ----------
+    core : SourceCore
+    number : int
+    far : FarSide
+    rng : random.Random
+    lose : float
+        Share of statuses that are not sent back.
+    """
+
+    def __init__(self, core, number, far, rng, *, lose=0.0):
+        self.core = core
+        self.number = number
+        self.far = far
+        self.rng = rng
+        self.lose = lose
+        self.up = True
+        self.stopped = False            # takes nothing, though up
+        self.queue: list[tuple[int, int]] = []
+
+    async def run(self, ctx):
+        core, n = self.core, self.number
+        submit, payload = core.submits[n], core.payloads[n]
+        while True:
+            ctx.set(core.links_up[n], self.up)
+            ctx.set(core.links_room[n], self.up and not self.stopped)
+            if not self.up or self.stopped or not ctx.get(submit.valid):
+                await ctx.tick()
+                continue
+            for _ in range(self.rng.randrange(3)):
+                await ctx.tick()
+            descriptor = await stream_get(ctx, submit)
+            ctx.set(core.links_room[n], 0)
+            type_, fields = fields_of(descriptor)
+            received = bytearray()
+            ctx.set(payload.kind, descriptor["kind"])
+            ctx.set(payload.arg, descriptor["arg"])
+            ctx.set(payload.start, 1)
+            await ctx.tick()
+            ctx.set(payload.start, 0)
+            last = False
+            while not last:
+                for _ in range(pauses(self.rng, 0.1, 3)):
+                    await ctx.tick()
+                byte = await stream_get(ctx, payload.bytes)
+                received.append(byte.data)
+                last = byte.last
+            set_ = self.far.receive(n, type_, fields, bytes(received))
+            if self.rng.random() >= self.lose:
+                self.queue.append((set_, self.far.done[set_]))
+
+    async def answer(self, ctx):
+        """Send the statuses, in a process of its own."""
+        while True:
+            if not self.queue:
+                await ctx.tick()
+                continue
+            set_, gseq = self.queue.pop(0)
+            await stream_put(ctx, self.core.events[self.number], {
+                "type": Type.STATUS, "length": 0,
+                "header": header_bits(Type.STATUS, set=set_, epoch=0, gseq=gseq)})
+
+
+class Host:
+    """The host of a SourceCore, on the level of frames. Answers gather in ``answers``."""
+
+    def __init__(self, core):
+        self.core = core
+        self.answers: list[tuple[Type, dict[str, int]]] = []
+        self.values: list[int] = []
+
+    async def listen(self, ctx):
+        while True:
+            descriptor = await stream_get(ctx, self.core.host_submit)
+            self.answers.append(fields_of(descriptor))
+
+    async def frame(self, ctx, type_, payload=b"", **fields):
+        await send(ctx, self.core.host_sink, self.core.host_events, type_, payload, **fields)
+
+    async def expect(self, ctx, type_, **fields):
+        """Wait for the next answer of this type; return its fields after checking some."""
+        while True:
+            for n, (kind, found) in enumerate(self.answers):
+                if kind is type_:
+                    del self.answers[n]
+                    for name, value in fields.items():
+                        assert found[name] == value, (type_, name, value, found)
+                    return found
+            await ctx.tick()
+
+    async def chain(self, ctx, tag, writes, *, resume=False):
+        """A whole chain; ``writes`` are (volume, track, data). Returns its answer."""
+        await self.frame(ctx, Type.CHAIN, b"".join(wire.entry(v, t) for v, t, _ in writes),
+                         tag=tag, flags=Flag.RESUME if resume else 0, count=len(writes))
+        for index, (_, _, data) in enumerate(writes):
+            await self.frame(ctx, Type.WRITE, data, tag=tag, index=index)
+        return await self.expect(ctx, Type.CHAIN_STATUS, tag=tag)
+
+    async def write_register(self, ctx, address, value, code=Code.OK):
+        await self.frame(ctx, Type.REG_WRITE, tag=9, address=address, value=value)
+        await self.expect(ctx, Type.REG_STATUS, code=code)
+
+    async def settle(self, ctx, set_):
+        """Wait until nothing of the set is pending: reads its page over and over."""
+        core = self.core
+        while True:
+            words = {}
+            for word in (SetWord.UNSENT, SetWord.NEXT, SetWord.DONE):
+                words[word] = await self.read_register(ctx, Reg.SET_PAGES + 32 * set_ + word)
+            if not words[SetWord.UNSENT] and \
+                    (words[SetWord.NEXT] - 1) & 0xFFFF == words[SetWord.DONE]:
+                return
+            await ctx.tick().repeat(50)
+            assert not ctx.get(core.fault)
+
+    async def read_register(self, ctx, address):
+        """As the payload provider of a REG_DATA frame reads it."""
+        payload = self.core.host_payload
+        ctx.set(payload.kind, 4)
+        ctx.set(payload.arg, address | 1 << 16)
+        return int.from_bytes(await self._fetch(ctx), "little")
+
+    async def read_track(self, ctx, volume, track):
+        payload = self.core.host_payload
+        ctx.set(payload.kind, 3)
+        ctx.set(payload.arg, self.core.geometry.index(volume, track))
+        return await self._fetch(ctx)
+
+    async def _fetch(self, ctx):
+        payload = self.core.host_payload
+        ctx.set(payload.start, 1)
+        await ctx.tick()
+        ctx.set(payload.start, 0)
+        received = bytearray()
+        while True:
+            byte = await stream_get(ctx, payload.bytes)
+            received.append(byte.data)
+            if byte.last:
+                return bytes(received)
+
+
+def payload_for(geometry: Geometry, rng: random.Random) -> bytes:
+    return rng.randbytes(geometry.track_bytes)

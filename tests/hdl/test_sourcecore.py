@@ -1,0 +1,154 @@
+"""The source without its lines: host frames in, groups out, checked against the chains."""
+
+import pytest
+
+from firmware_model.wire import Code, Counter, Reg, SetWord, Type
+from hdl.sourcecore import SourceCore
+
+from .source_bench import SMALL, FarSide, Host, LinkStandIn, seeded, simulate
+
+
+class Rig:
+    """A SourceCore with a host, links and a far side around it."""
+
+    def __init__(self, seed=1, *, geometry=SMALL, lose=0.0, mutation=None):
+        self.geometry = geometry
+        self.rng = seeded(seed)
+        self.core = SourceCore(geometry, mutation=mutation)
+        self.far = FarSide(geometry)
+        self.host = Host(self.core)
+        self.links = [LinkStandIn(self.core, n, self.far, self.rng, lose=lose)
+                      for n in range(geometry.links)]
+        self.committed = [[] for _ in range(geometry.sets)]
+        self.image = {}
+
+    def data(self):
+        return self.rng.randbytes(self.geometry.track_bytes)
+
+    async def chain(self, ctx, tag, places, *, resume=False):
+        """A chain with random data; keeps account of what it commits."""
+        writes = [(v, t, self.data()) for v, t in places]
+        answer = await self.host.chain(ctx, tag, writes, resume=resume)
+        if answer["code"] == Code.OK:
+            last = {(v, t): d for v, t, d in writes}
+            order = list(dict.fromkeys(places))
+            self.committed[answer["set"]].append([(*place, last[place]) for place in order])
+            self.image |= last
+            assert answer["detail"] == len(self.committed[answer["set"]])
+        return answer
+
+    def run(self, bench, *, clocks=200_000):
+        background = [self.host.listen]
+        for link in self.links:
+            background += [link.run, link.answer]
+        simulate(self.core, bench, clocks=clocks, background=background)
+
+    def mirrored(self, set_):
+        """Chains that the far side has committed must be the first ones of the host's."""
+        far = self.far.chains[set_]
+        assert far == self.committed[set_][:len(far)]
+        return len(far)
+
+
+@pytest.mark.requirement("R01", "R11", "R12")
+def test_write_commits_at_once_and_goes_later():
+    rig = Rig()
+
+    async def bench(ctx):
+        await rig.chain(ctx, 1, [(0, 1), (1, 4)])
+        await rig.chain(ctx, 2, [(0, 0)])
+        await ctx.tick().repeat(500)
+        assert not rig.far.frames           # nobody asked for a destage yet
+        assert await rig.host.read_track(ctx, 1, 4) == rig.image[1, 4]
+        await rig.host.write_register(ctx, Reg.DESTAGE, 1)
+        await rig.host.settle(ctx, 0)
+        assert rig.mirrored(0) == 2
+        assert await rig.host.read_register(ctx, Reg.CREDIT) == SMALL.staging_slots
+        assert await rig.host.read_register(ctx, Reg.SET_PAGES + SetWord.ACKED_LOW) == 2
+
+    rig.run(bench)
+
+
+@pytest.mark.requirement("R03", "R04", "R06", "R07", "R09", "R27", "R28")
+def test_collision_disconnects_destages_and_reconnects():
+    rig = Rig()
+
+    async def bench(ctx):
+        await rig.chain(ctx, 1, [(0, 1), (1, 2)])
+        await rig.chain(ctx, 2, [(2, 3)])                       # another set
+        for link in rig.links:
+            link.stopped = True
+        answer = await rig.chain(ctx, 3, [(0, 4), (1, 2)])
+        assert (answer["code"], answer["set"]) == (Code.COLLISION, 0)
+        assert answer["detail"] == 1 | 1 << 8 | 2 << 16
+        assert ctx.get(rig.core.disconnected) == 1
+        assert ctx.get(rig.core.destaging) in (0, 1)
+        answer = await rig.chain(ctx, 4, [(0, 4)])
+        assert answer["code"] == Code.FENCED
+        answer = await rig.chain(ctx, 5, [(1, 0)], resume=True)
+        assert answer["code"] == Code.DISCONNECTED
+        for link in rig.links:
+            link.stopped = False
+        reconnect = await rig.host.expect(ctx, Type.RECONNECT, volume=1, track=2)
+        assert 0 < reconnect["clocks"] < 20_000
+        assert rig.mirrored(0) == 1
+        assert rig.mirrored(1) == 0                             # only that set was destaged
+        answer = await rig.chain(ctx, 6, [(0, 4), (1, 2)], resume=True)
+        assert answer["code"] == Code.OK
+        assert ctx.get(rig.core.disconnected) == 0
+        assert await rig.host.read_register(ctx, Reg.COUNTERS + Counter.COLLISIONS) == 1
+        assert await rig.host.read_register(ctx, Reg.COUNTERS + Counter.RECONNECTS) == 1
+
+    rig.run(bench)
+
+
+@pytest.mark.requirement("R02", "R13", "R15", "R16", "R18", "R23")
+@pytest.mark.parametrize("seed", range(3))
+def test_random_load_stays_a_prefix(seed):
+    rig = Rig(seed, lose=0.2)
+    rng = rig.rng
+
+    async def bench(ctx):
+        host = rig.host
+        await host.write_register(ctx, Reg.POLL_INTERVAL, 4)
+        collisions = 0
+        for tag in range(60):
+            set_ = rng.randrange(2)
+            volumes = [0, 1] if set_ == 0 else [2]
+            places = [(rng.choice(volumes), rng.randrange(5))
+                      for _ in range(rng.randint(1, SMALL.chain_limit))]
+            answer = await rig.chain(ctx, tag, places, resume=True)
+            if answer["code"] == Code.COLLISION:
+                collisions += 1
+                if rng.random() < 0.5:
+                    await host.expect(ctx, Type.RECONNECT)
+            else:
+                assert answer["code"] in (Code.OK, Code.DISCONNECTED)
+            if rng.random() < 0.1:              # a link drops what it had
+                link = rng.choice(rig.links)
+                link.up = False
+                await ctx.tick().repeat(5)
+                ctx.set(rig.core.links_flushed, 1 << link.number)
+                await ctx.tick()
+                ctx.set(rig.core.links_flushed, 0)
+                await ctx.tick().repeat(rng.randrange(200))
+                link.up = True
+            rig.mirrored(0)
+            rig.mirrored(1)
+        for link in rig.links:
+            link.lose = 0.0
+        assert collisions > 3
+        for set_ in range(2):
+            ctx.set(rig.core.links_flushed, 1)      # send again what status was lost for
+            await ctx.tick()
+            ctx.set(rig.core.links_flushed, 0)
+            await host.write_register(ctx, Reg.DESTAGE, 1 << set_)
+            await host.settle(ctx, set_)
+            assert rig.mirrored(set_) == len(rig.committed[set_]) > 5
+        for (volume, track), data in rig.image.items():
+            assert await host.read_track(ctx, volume, track) == data
+        assert await host.read_register(ctx, Reg.FREE_SLOTS) == SMALL.spare_slots - 1
+        assert await host.read_register(ctx, Reg.CREDIT) == SMALL.staging_slots
+        assert await host.read_register(ctx, Reg.DISCONNECTED) == 0
+
+    rig.run(bench, clocks=400_000)
