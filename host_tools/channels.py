@@ -47,6 +47,10 @@ class LinkControl:
             raise self._explain(error) from None
         return {register.name.lower(): values[register] for register in wire.Channel}
 
+    def cut_register(self, cut: bool) -> tuple[int, int]:
+        """Address and value that cut the link in both directions, or restore it."""
+        return self._base + wire.Channel.CONTROL, CUT_BOTH if cut else 0
+
     def cut(self) -> None:
         """Let nothing through, in either direction, from the next clock on."""
         self._write(wire.Channel.CONTROL, CUT_BOTH)

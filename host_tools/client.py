@@ -155,16 +155,19 @@ class Client:
 
     def pump(self, timeout: float = 0.0) -> None:
         """Send what is due and handle what has arrived, waiting at most ``timeout`` seconds."""
+        if self.beside:
+            timeout = min(timeout, SLICE)
+            for other in self.beside:
+                other._turn(0.0)
+        self._turn(timeout)
+
+    def _turn(self, timeout: float) -> None:
         self._send_due()
         now = self.transport.now()
         until = now + timeout
         for event in (self._peer.deadline(now), self._book.next_event()):
             if event is not None:
                 until = min(until, event)
-        if self.beside:
-            until = min(until, now + SLICE)
-            for other in self.beside:
-                other.pump()
         data = self.transport.read(max(0.0, until - now))
         if data:
             now = self.transport.now()
@@ -274,7 +277,7 @@ class Client:
         tag = self._next_tag()
         self._requests[tag] = request
         if self._peer.up:       # else the new session will send it
-            self._peer.send(request.type, tag=tag, **request.fields)
+            self._peer.send(request.type, b"", tag=tag, **request.fields)
         return request
 
     def _ask(self, type_: wire.Type, answers: int = 1, **fields: int) -> _Request:
@@ -364,6 +367,13 @@ class Client:
         self._complete(self._ask(wire.Type.REG_WRITE, address=address, value=value),
                        f"register {name} = {value}")
 
+    def set_registers(self, values: Sequence[tuple[int, int]]) -> None:
+        """Write several (address, value) at once, without waiting in between."""
+        requests = [(address, self._ask(wire.Type.REG_WRITE, address=address, value=value))
+                    for address, value in values]
+        for address, request in requests:
+            self._complete(request, f"register 0x{address:04x}")
+
     def cycles(self) -> int:
         """Clocks since reset."""
         low, high = self.registers(wire.Reg.CYCLES, 2)
@@ -413,6 +423,11 @@ class Client:
         """The channel emulator of one link: cut it, restore it, delay it, disturb it."""
         self._check_link(number)
         return LinkControl(self, number)
+
+    def cut_links(self, cut: bool = True) -> None:
+        """Cut all links of a simulated board in one go, or restore them."""
+        controls = [self.link(number) for number in range(self.geometry.links)]
+        self.set_registers([control.cut_register(cut) for control in controls])
 
     # -- chains ----------------------------------------------------------------------------
 
@@ -520,7 +535,7 @@ class Client:
         which = list(range(self.geometry.sets) if sets is None else sets)
         self.flush(which, stalled)
         self.destage(which)
-        last: list[tuple[int, ...]] = []
+        last: list[tuple[int, int, int]] = []
         moved = self.transport.now()
         while True:
             pages = self.pages(which)
@@ -613,13 +628,13 @@ class Client:
             log.info("%s: a commit came in between: reading again", self.name)
         raise ProtocolError(f"{self.name} went on committing under a hold, {attempts} times")
 
-    def _read_pieces(self, pieces: list[tuple[int, int, int]], hold: int | None,
+    def _read_pieces(self, pieces: Sequence[tuple[int, int, int]], hold: int | None,
                      progress: Callable[[int], None]) -> list[bytes]:
         """Data of (volume, track, count) pieces, a few requests in flight, in order."""
         asked: list[_Request] = []
         data: list[bytes] = []
         size = 0
-        for at, (volume, track, count) in enumerate(pieces):
+        for at, (volume, track, _) in enumerate(pieces):
             while len(asked) < min(at + READS_IN_FLIGHT, len(pieces)):
                 if hold is not None:
                     self._ask(wire.Type.REG_WRITE, address=wire.Reg.HOLD, value=hold)

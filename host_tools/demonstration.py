@@ -25,8 +25,8 @@ from .errors import FarsideError
 from .history import Recorder
 
 QUIET_SECONDS = 0.4     # after a cut: no commit for so long means that the source has run on
-CUT_WITHIN = 0.05       # the cut comes at a random moment of this many seconds after a chain
-CUT_FROM, CUT_TO = 0.4, 0.7     # share of the chains after which the links are cut
+CUT_WITHIN = 0.005      # the cut comes at a random moment of this many seconds after a chain
+CUT_FROM, CUT_TO = 0.5, 0.8     # share of the chains after which the links are cut
 
 
 class DemonstrationFailed(FarsideError):
@@ -75,7 +75,8 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         from .commands.check import verdict_summary
 
-        assert self.verdict is not None and self.audit is not None
+        assert self.verdict is not None
+        assert self.audit is not None
         assert self.final_audit is not None
         median = statistics.median(self.disconnects) if self.disconnects else None
         return {
@@ -144,8 +145,7 @@ def demonstrate(source: Client, target: Client, history: str, *, chains: int, se
 def _look_at_target(source: Client, target: Client, recorder: Recorder, result: Result,
                     steps: Steps, keep_image: Callable[[bytes], None]) -> None:
     geometry = source.geometry
-    for number in range(geometry.links):
-        source.link(number).cut()
+    source.cut_links()
     result.cut_after_chain = recorder.chains
     steps.say(f"all {geometry.links} links cut after chain {recorder.chains}; the source goes on "
               "until a chain would overwrite what the target lacks")
@@ -159,8 +159,7 @@ def _look_at_target(source: Client, target: Client, recorder: Recorder, result: 
         result.verdict = oracle.judge(recorder.history, image)
         result.audit = audit(Extent.of(geometry, source.volume_set).extract(image))
     finally:
-        for number in range(geometry.links):
-            source.link(number).restore()
+        source.cut_links(False)
     from .commands.check import describe
 
     for line in describe(result.verdict):

@@ -25,7 +25,7 @@ DEFAULT_BAUD = 2_000_000
 WRITE_CHUNK = 4096      # a pty carries 256-byte writes 200 times faster than single bytes
 READ_CHUNK = 65536
 WRITE_TIMEOUT = 5.0     # a line without flow control always drains; a dead reader never does
-POLL = 0.2              # how soon the reader thread notices that it should end
+JOIN_SECONDS = 2.0      # the reader thread ends at once unless the system is stuck
 
 
 class Transport(Protocol):
@@ -113,6 +113,7 @@ class SerialTransport:
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._closing = False
+        self._wake_read, self._wake_write = os.pipe()   # ends the reader's wait
         self._thread = threading.Thread(target=self._read_port, name=f"read {port}", daemon=True)
         self._thread.start()
 
@@ -136,7 +137,7 @@ class SerialTransport:
         except Exception:       # loop://, rfc2217:// and Windows have none
             time.sleep(0.001)
             return
-        select.select([number], [], [], POLL)
+        select.select([number, self._wake_read], [], [])
 
     def _read_port(self) -> None:
         while not self._closing:
@@ -189,11 +190,14 @@ class SerialTransport:
         if self._closing:
             return
         self._closing = True
-        self._thread.join(2 * POLL + 1)
+        os.write(self._wake_write, b"x")
+        self._thread.join(JOIN_SECONDS)
         try:
             self._serial.close()
         except Exception as error:
             log.debug("%s: close: %s", self.port, error)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
 
     def now(self) -> float:
         return time.monotonic()

@@ -76,3 +76,8 @@ def show_bytes(value: int) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value} bytes"
+
+
+def show_count(number: int, noun: str) -> str:
+    """``1 track``, ``3 tracks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -77,7 +77,8 @@ def describe(verdict: Verdict) -> list[str]:
         else:
             lines.append(
                 f"{where}[green]exactly[/] chains 1 to {one.prefix} of {one.committed}: "
-                f"{one.lag_chains} chains, {units.show_bytes(one.lag_bytes or 0)} behind")
+                f"{units.show_count(one.lag_chains, 'chain')}, "
+                f"{units.show_bytes(one.lag_bytes or 0)} behind")
     return lines or ["no set has committed a chain, and the image is as it was at the start"]
 
 

@@ -18,8 +18,9 @@ from ..errors import UsageError
 from ..transport import DEFAULT_BAUD
 
 if TYPE_CHECKING:
-    from firmware_model.wire import Role
     from rich.console import Console
+
+    from firmware_model.wire import Role
 
     from ..client import Client
 

@@ -6,6 +6,7 @@ import click
 
 from firmware_model import wire
 
+from .. import units
 from ..errors import UsageError
 from . import common
 
@@ -49,7 +50,7 @@ def write(port: str, place: tuple[int, int, int], file: str, wait: float, baud: 
     if as_json:
         common.print_json({"set": tickets[0].set, "tracks": count, "chains": numbers})
         return
-    text = f"{count} tracks committed to {volume}:{track} as chain {numbers[0]}"
+    text = f"{units.show_count(count, 'track')} committed to {volume}:{track} as chain {numbers[0]}"
     if len(numbers) > 1:
         text += (f" to {numbers[-1]}: {len(numbers)} chains, since one has at most "
                  f"{geometry.chain_limit} commands; they commit one after the other")

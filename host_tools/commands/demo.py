@@ -120,7 +120,7 @@ def _summary(result: Result, values: dict[str, Any], keep: str | None) -> None:
     from ..demonstration import describe_audit
 
     text = common.out()
-    assert result.audit is not None and result.final_audit is not None
+    assert result.audit is not None
     lag, waits = values["lag"], values["disconnects"]
     prefixes = [p for p in values["prefix"].values() if p is not None]
     text.print()
@@ -131,7 +131,8 @@ def _summary(result: Result, values: dict[str, Any], keep: str | None) -> None:
                f"chain {result.committed_at_cut} without them.")
     if values["exact_prefix"]:
         text.print(f"The target's image was [bold green]exactly chains 1 to {prefixes[0]}[/]: "
-                   f"{lag['chains']} chains, {units.show_bytes(lag['bytes'])} behind.")
+                   f"{units.show_count(lag['chains'], 'chain')}, "
+                   f"{units.show_bytes(lag['bytes'])} behind.")
     else:
         text.print("[bold red]The target's image was no prefix of what the source had "
                    "committed.[/]")

@@ -85,9 +85,9 @@ def sets(port: str, assign: tuple[tuple[int, list[int]], ...], baud: int, as_jso
     for row in rows:
         line = f"set {row['set']}: {row['chains']} chains committed"
         if source:
-            volumes = ", ".join(map(str, row["volumes"])) or "none"
+            names = ", ".join(map(str, row["volumes"])) or "none"
             line += (f", {row['acked']} known at the target, {row['unsent_tracks']} tracks "
-                     f"unsent, {row['groups_in_flight']} groups in flight; volumes: {volumes}")
+                     f"unsent, {row['groups_in_flight']} groups in flight; volumes: {names}")
         text.print(line)
 
 
@@ -128,12 +128,12 @@ def stats(port: str, baud: int, as_json: bool) -> None:
         side.add_row(name, str(value))
     text.print(side)
     links = Table(title="links", title_justify="left")
-    links.add_column("link")
-    for name in values.links[0]:
-        links.add_column(name.replace("_", " "), justify="right")
-    for number, link_values in enumerate(values.links):
+    links.add_column("counter")
+    for number in range(len(values.links)):
         mark = "" if number in values.links_up else " (down)"
-        links.add_row(f"{number}{mark}", *map(str, link_values.values()))
+        links.add_column(f"link {number}{mark}", justify="right")
+    for name in values.links[0]:
+        links.add_row(name, *(str(link_values[name]) for link_values in values.links))
     text.print(links)
     pages = Table(title="sets", title_justify="left")
     for name in ("set", "chains", "acked", "unsent", "next", "sent", "done", "epoch", "age"):

@@ -207,7 +207,11 @@ class FakeBoard:
 
     def _serve(self, line: Line, side: object) -> None:
         now = time.monotonic()
-        side.clock = int((now - self._started) * self.geometry.clock_hz) & 0xFFFFFFFF
+        cycles = int((now - self._started) * self.geometry.clock_hz)
+        self.system.source.clock = cycles & 0xFFFFFFFF
+        side.registers |= {
+            wire.Reg.CYCLES: cycles & 0xFFFFFFFF, wire.Reg.CYCLES_HIGH: cycles >> 32,
+            wire.Reg.LINKS_UP: sum(link.up << n for n, link in enumerate(self.system.links))}
         data = line.receive()
         if line.version != wire.PROTOCOL_VERSION:
             self._other_version(line, now)

@@ -14,7 +14,7 @@ def test_seconds(text, value):
 
 @pytest.mark.parametrize("text", ["20", "ms", "-1ms", "20 minutes", "", "1e", "nan s", "2msx"])
 def test_seconds_refused(text):
-    with pytest.raises(UsageError, match="is not a time.*as in 20ms") as error:
+    with pytest.raises(UsageError, match=r"is not a time.*as in 20ms") as error:
         units.seconds(text)
     assert repr(text) in str(error.value)
 
@@ -50,7 +50,7 @@ def test_place(text, value):
 
 @pytest.mark.parametrize("text", ["0", "0:", ":3", "a:b", "0:1+", "0:1+0", "-1:2", "0:1+x"])
 def test_place_refused(text):
-    with pytest.raises(UsageError, match="place|at least 1"):
+    with pytest.raises(UsageError, match=r"place|at least 1"):
         units.place(text)
 
 
@@ -70,3 +70,7 @@ def test_show_seconds(value, text):
     (512, "512 bytes"), (2048, "2 KiB"), (3 << 20, "3 MiB")])
 def test_show_bytes(value, text):
     assert units.show_bytes(value) == text
+
+
+def test_show_count():
+    assert [units.show_count(n, "chain") for n in (0, 1, 2)] == ["0 chains", "1 chain", "2 chains"]
