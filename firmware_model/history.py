@@ -102,14 +102,17 @@ class Tenure:
 
     def matches(self, content: bytes, low: int, high: int) -> list[Interval]:
         """Prefixes within ``low..high`` that leave ``content`` in the track."""
-        found = []
+        found: list[Interval] = []
         for place in self.places.get(content, ()):
             first = max(low, self.numbers[place])
             last = high
             if place + 1 < len(self.numbers):
                 last = min(high, self.numbers[place + 1] - 1)
-            if first <= last:
-                found.append((first, last))
+            if first > last:
+                continue
+            if found and found[-1][1] + 1 == first:     # a chain that changed nothing here
+                first = found.pop()[0]
+            found.append((first, last))
         return found
 
 

@@ -235,7 +235,7 @@ class HistoryWriter:
     image : bytes, optional
         What all volumes hold at the start; zeroes need not be given.
     assignment : sequence of int, optional
-        Set of each volume at the start, where it differs from that after a reset.
+        Set of each volume at the start; as after a reset unless given.
     numbers : mapping of set to int, optional
         Chains that each set has committed before.
 
@@ -252,9 +252,10 @@ class HistoryWriter:
         for set_, number in sorted((numbers or {}).items()):
             if number:
                 self.log.mark(f"start set={set_} number={number}")
-        for volume, set_ in enumerate(assignment or ()):
-            if set_ != geometry.initial_set(volume):
-                self.log.mark(f"assign volume={volume} set={set_}")
+        if assignment is None:
+            assignment = [geometry.initial_set(v) for v in range(geometry.volumes)]
+        for volume, set_ in enumerate(assignment):
+            self.log.mark(f"assign volume={volume} set={set_}")
         if image is not None and any(image):
             for linear in range(geometry.tracks):
                 at = linear * geometry.track_bytes
@@ -442,11 +443,10 @@ class _HistoryReader:
 
 
 def _fill(sizes: dict[str, int]) -> Geometry:
-    """A geometry with these sizes and whatever else makes it valid."""
-    limit = max(1, min(sizes["track_bytes"] // 3, 100))
+    """A geometry with these sizes, and of everything else the least that is valid."""
     per_set = max(20, -(-sizes["volumes"] // max(1, sizes["sets"])))
-    return Geometry(**sizes, chain_limit=limit, spare_slots=limit + 4, staging_slots=256,
-                    volumes_per_set=per_set)
+    return Geometry(**sizes, links=1, chain_limit=1, spare_slots=3, staging_slots=1,
+                    volumes_per_set=min(128, per_set))
 
 
 __all__ = ["Acknowledgement", "BadMagic", "BadVersion", "HistoryWriter", "LogEntry", "LogError",

@@ -1,9 +1,9 @@
 """Random scenarios: a seed makes a program of operations, which any world can play.
 
 The program is made before anything runs, so the same seed is the same program on the model and on
-the gateware. What the systems answer depends on timing and is not compared; what is, after every
-operation: the target is a prefix, at least as new as acknowledged (:meth:`World.oracle`), and at the
-end both images are the same.
+the gateware. What the systems answer depends on timing and is not compared. What is: after every
+operation the target is a prefix, at least as new as acknowledged (:meth:`World.oracle`), and at
+the end both images are the same.
 """
 
 from __future__ import annotations

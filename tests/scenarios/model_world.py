@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from firmware_model.geometry import Geometry
+from firmware_model.hostport import HostPort
 from firmware_model.mutations import Mutation
 from firmware_model.oracle import judge
-from firmware_model.hostport import HostPort
 from firmware_model.system import Event, Kind, System
 from firmware_model.wire import Code, LinkCounter, Reg, SetWord, Type
 
@@ -135,7 +135,7 @@ class ModelWorld(World):
         self._time_out()
         self._exhaust()
 
-    def watch_commits(self, check: Callable[[], None] | None = None) -> None:
+    def watch_commits(self) -> None:
         """Judge the target after every chain that commits there, by what really happened."""
         system = self.system
 

@@ -235,7 +235,9 @@ class World(ABC):
     @abstractmethod
     def quiesce(self) -> None:
         """Time enough for everything that the systems can do by themselves as things stand,
-        including that cut links are noticed and restored ones come up."""
+        including that cut links are noticed and restored ones come up. (On the gateware: until
+        LINKS_UP is what it will be, and then until pages and counters of both sides stand
+        still.)"""
 
     def wait_until(self, reached: Callable[[], bool], what: str, *, patience: int = 1000) -> None:
         """Let time pass until ``reached()``; :class:`WorldTimeout` if it never is."""
