@@ -8,7 +8,15 @@ from firmware_model.wire import Code, Flag, SetWord, Type
 
 from .comparator import Comparator, Verdict
 from .interfaces import (
-    Descriptor, Event, MetadataPort, PayloadSink, SourceState, header, header_const, slot_shape)
+    Descriptor,
+    Event,
+    MetadataPort,
+    PayloadSink,
+    SourceState,
+    header,
+    header_const,
+    slot_shape,
+)
 from .metadata import page
 from .mutations import Mutation
 from .writeset import PlaceFault, WriteSet
@@ -32,8 +40,8 @@ class ChainProcessor(wiring.Component):
     before that, or another CHAIN, frees the private slots and nothing has happened. A WRITE that
     belongs to no chain is answered with ERROR, and aborts the chain that is open.
 
-    Each chain has exactly one CHAIN_STATUS, but none after ``new_session``: that aborts an open chain
-    silently, and silences a commit that is under way.
+    Each chain has exactly one CHAIN_STATUS, but none after ``new_session``: that aborts an open
+    chain silently, and silences a commit that is under way.
 
     Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 9``. Nothing is
     awaited under the lock but the free list. An event is taken within that and the wait for the

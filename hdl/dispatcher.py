@@ -7,8 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin
-from .interfaces import (
-    Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape)
+from .interfaces import Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape
 from .metadata import group_record, page
 from .sequencer import Notice
 
@@ -18,10 +17,10 @@ __all__ = ["Dispatcher"]
 class Dispatcher(wiring.Component):
     """Sends groups SENT + 1 .. NEXT - 1 of every set, sets in turn, a group at a time.
 
-    The tracks of a group go one by one, each to the first link, in rotating order, that has room for
-    a frame: so the links share the load as they can bear it. The order packet follows, on the set's
-    home link ``set % links`` or, if that is down, the next one that is up (R19). Then ``SENT``
-    moves on.
+    The tracks of a group go one by one, each to the first link, in rotating order, that has room
+    for a frame: so the links share the load as they can bear it. The order packet follows, on the
+    set's home link ``set % links`` or, if that is down, the next one that is up (R19). Then
+    ``SENT`` moves on.
 
     Before each frame the group is looked at again under the lock. If it has been acknowledged
     meanwhile, or the set was rewound, the rest of it is not sent; the set is looked at

@@ -6,8 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD
 
-from .interfaces import (
-    MemoryPort, MetadataPort, PayloadKind, PayloadPort, SourceState, slot_shape)
+from .interfaces import MemoryPort, MetadataPort, PayloadKind, PayloadPort, SourceState, slot_shape
 from .metadata import group_record
 
 __all__ = ["OrderWalker"]

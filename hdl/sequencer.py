@@ -4,8 +4,7 @@ from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import (
-    GROUP_COUNT, GROUP_HEAD, SetWord, Type)
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin, StreamMerge
 from .interfaces import Event, MetadataPort, SourceState, header
@@ -86,8 +85,8 @@ class Sequencer(wiring.Component):
     left; packet pending is set here, before anything is sent. A destage stays wanted until nothing
     is unsent; a poll is one cut. A set that could not be cut waits for the next commit status.
 
-    *Clear*: a commit status counts if epoch and sequence number are those of a group that is out; it
-    clears that group and all before it. Pending flags fall, staging credit returns, and volumes
+    *Clear*: a commit status counts if epoch and sequence number are those of a group that is out;
+    it clears that group and all before it. Pending flags fall, staging credit returns, and volumes
     that waited for one of the tracks are reconnected. Any other status is ignored (R23).
 
     *Rewind*: after a time-out (``group_timeout`` slow ticks without progress and everything

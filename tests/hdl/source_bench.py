@@ -8,11 +8,11 @@ from firmware_model import wire
 from firmware_model.geometry import Geometry
 from firmware_model.wire import Code, Flag, Reg, SetWord, Type
 
-from .streams import pauses, stream_get, stream_put
+from .streams import pauses, stream_get, stream_put, ticks, until
 from .target_bench import access, fields_of, header_bits, seeded, send, simulate
 
 __all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "access", "fields_of", "header_bits",
-           "pauses", "seeded", "send", "simulate", "stream_get", "stream_put"]
+           "pauses", "seeded", "send", "simulate", "stream_get", "stream_put", "ticks", "until"]
 
 # Neither volumes nor tracks are a power of two; a group is at most 8 tracks (24 of 32 bytes).
 SMALL = Geometry(volumes=3, tracks_per_volume=5, track_bytes=32, sets=2, links=2, chain_limit=4,
@@ -191,7 +191,7 @@ class Host:
             if not words[SetWord.UNSENT] and \
                     (words[SetWord.NEXT] - 1) & 0xFFFF == words[SetWord.DONE]:
                 return
-            await ctx.tick().repeat(50)
+            await ticks(ctx, 50)
             assert not ctx.get(core.fault)
 
     async def read_register(self, ctx, address):
