@@ -114,6 +114,7 @@ class System:
         self._truth = [bytes(geometry.track_bytes)] * geometry.tracks
         self._mirror = list(self._truth)        # what the target ought to show
         self._mirrored = [0] * geometry.sets    # chains of each set that it ought to show
+        self._waiting: dict[int, int] = {}      # volume to the track it waits for, at last check
         self._next_tag = 0
 
     # -- bookkeeping of the truth ------------------------------------------------------------
@@ -451,7 +452,7 @@ class System:
         return in_list
 
     def _check_table(self, in_list: Mapping[int, int]) -> None:
-        waiting: set[int] = set()
+        waiting: dict[int, int] = {}
         for index, state in self.source.tracks.items():
             volume, track = self.geometry.place(index)
             if state.packet and not state.pending:
@@ -467,7 +468,7 @@ class System:
                 raise InvariantError("I1" if state.pending else "I2",
                                      f"{self._place(index)} does not hold what was committed")
             if state.waiter:
-                waiting.add(volume)
+                waiting[volume] = index
                 if not state.pending:
                     raise InvariantError("I9", f"{self._place(index)} has a waiter but is clear")
         for volume, entry in enumerate(self.source.volumes):
@@ -475,6 +476,11 @@ class System:
                 raise InvariantError("I9", f"volume {volume} disconnected is "
                                            f"{entry.disconnected}, but a track waiting is "
                                            f"{volume in waiting}")
+        for volume, index in self._waiting.items():
+            if volume not in waiting and self.source.tracks[index].pending:
+                raise InvariantError("I1", f"volume {volume} reconnected, but "
+                                           f"{self._place(index)} is still pending")
+        self._waiting = waiting
 
     def _check_slots(self) -> None:
         source, target = self.source, self.target

@@ -152,7 +152,8 @@ def set_u64(at, value):
 ])
 def test_broken_files_are_named(tmp_path, change, error, text):
     path = tmp_path / "h"
-    with HistoryWriter(path, G) as writer:      # super, farside, 3 assign, begin, entry, data, chain
+    # super, farside, 3 assign, begin, entry, data, chain
+    with HistoryWriter(path, G) as writer:
         writer.commit(0, 1, [(0, 0, data("a"))])
     broken(path, change)
     with pytest.raises(error) as caught:
