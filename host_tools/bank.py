@@ -34,12 +34,12 @@ HEADER = b"SQLite format 3\0"
 PAGE_SIZE_AT = 16
 PAGE_COUNT_AT = 28
 START_BALANCE = 1000
-OPENED_AT_ONCE = 100    # accounts opened by one transaction: about a dozen pages of 512 bytes
+OPENED_AT_ONCE = 250    # accounts opened by one transaction: about thirty pages of 512 bytes
 MOST_ACCOUNTS = 1000    # about a hundred pages: so many that neighbours in time rarely collide
 NOTE_BYTES = 24         # longest note; its changing length makes SQLite rearrange pages
 ROW_BYTES = 24 + NOTE_BYTES
 FULLEST = 0.5           # pages half empty after splits must still fit
-TRANSFERS = 4           # most transfers of one transaction
+TRANSFERS = 3           # most transfers of one transaction
 SPARE_PAGES = 6         # a transaction also rewrites the books, parents and a split's neighbours
 
 _serial = itertools.count()

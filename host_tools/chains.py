@@ -35,8 +35,7 @@ Write = tuple[int, int, bytes]
 """(volume, track, data) of one command."""
 
 RETRY_SECONDS = 2.0     # far above any reconnect, so that it costs nothing on a healthy board
-FRAMES_IN_FLIGHT = 24   # keeps a line busy for some 60 ms at 2 Mbaud; more is sent in vain when
-                        # the first of them is refused
+FRAMES_IN_FLIGHT = 32   # of chains not yet answered; the line holds fewer (Client.FRAMES_AHEAD)
 
 RETRIED = (wire.Code.COLLISION, wire.Code.DISCONNECTED, wire.Code.FENCED)
 

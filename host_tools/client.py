@@ -41,6 +41,8 @@ HELLO_SECONDS = 3.0     # a simulated board may need a second to come to its fir
 SILENCE_SECONDS = 20.0  # with hellos and acknowledgements a live line is never silent so long
 SETTLE_SECONDS = 60.0   # without any progress; a resend after a time-out is far below it
 SLICE = 0.02            # how long other clients wait for their turn (see ``beside``)
+FRAMES_AHEAD = 8        # frames on the line: 20 ms at 2 Mbaud, more than a USB adapter's pause, and
+                        # not much is sent in vain when a chain is refused
 READ_TRACKS = 16        # tracks of one READ: short enough to keep a hold short
 READS_IN_FLIGHT = 2     # the next request waits at the board when the last answer leaves
 HOLD_SLACK = 8          # a hold lasts this many times what the reads under it should take
@@ -117,6 +119,7 @@ class Client:
         self._book = ChainBook([], self._commit_chain)
         self._requests: dict[int, _Request] = {}
         self._recovery: list[tuple[int, _Request]] = []
+        self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         self._tag = 0
         self._peer = LinkPeer(wire.Role.HOST, ordered=True)
         self._session = self._peer.session_count
@@ -181,8 +184,8 @@ class Client:
         data = self._peer.poll(now)
         self._watch_session()
         if self._peer.up:
-            while (ticket := self._book.next_chain(now)) is not None:
-                self._send_chain(ticket)
+            while self._peer.unsettled < FRAMES_AHEAD and self._send_chains(now):
+                pass
             data += self._peer.poll(now)
         if data:
             self.transport.write(data)
@@ -195,6 +198,7 @@ class Client:
         if first:
             return
         self.sessions_lost += 1
+        self._open = None
         log.warning("%s: the session has started again", self.name)
         requests, self._requests = list(self._requests.values()), {}
         for request in requests:
@@ -467,14 +471,30 @@ class Client:
             self._wait(lambda: self._book.outstanding <= depth)
         return ticket
 
-    def _send_chain(self, ticket: Ticket) -> None:
-        tag = self._next_tag()
-        flags = wire.Flag.RESUME if self._book.mark_sent(ticket, tag) else 0
-        self._peer.send(wire.Type.CHAIN,
-                        b"".join(wire.entry(volume, track) for volume, track, _ in ticket.writes),
-                        tag=tag, flags=int(flags), count=len(ticket.writes))
-        for index, (_, _, data) in enumerate(ticket.writes):
-            self._peer.send(wire.Type.WRITE, data, tag=tag, index=index)
+    def _send_chains(self, now: float) -> bool:
+        """Hand the next frame of the chains to the line; False if there is none to send.
+
+        A chain's commands go out one by one. If the chain is refused meanwhile, the rest of it
+        stays here: the board would only have swallowed it.
+        """
+        if self._open is None:
+            ticket = self._book.next_chain(now)
+            if ticket is None:
+                return False
+            tag = self._next_tag()
+            flags = wire.Flag.RESUME if self._book.mark_sent(ticket, tag) else 0
+            places = b"".join(wire.entry(volume, track) for volume, track, _ in ticket.writes)
+            self._peer.send(wire.Type.CHAIN, places, tag=tag, flags=int(flags),
+                            count=len(ticket.writes))
+            self._open = ticket, 0
+            return True
+        ticket, index = self._open
+        if ticket.state is not State.SENT:
+            self._open = None
+            return True
+        self._peer.send(wire.Type.WRITE, ticket.writes[index][2], tag=ticket.tag, index=index)
+        self._open = (ticket, index + 1) if index + 1 < len(ticket.writes) else None
+        return True
 
     def _commit_chain(self, set_: int, number: int, writes: tuple[Write, ...]) -> None:
         self.on_commit(set_, number, writes)

@@ -22,7 +22,7 @@ from .board import geometry_from, start_board
 if TYPE_CHECKING:
     from ..demonstration import Result, Steps
 
-CHAINS = 100
+CHAINS = 80
 LINKS = 2
 DELAY = "2ms"
 
