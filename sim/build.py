@@ -255,7 +255,7 @@ def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence
 def _source_files(spec: Spec) -> list[Path]:
     """What shapes the Verilog: gateware, emulator, what they import, and the top."""
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
-             HERE / "channel.py", HERE / "top.py", HERE / "elaborate.py"}
+             HERE / "bridge.py", HERE / "channel.py", HERE / "top.py", HERE / "elaborate.py"}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
@@ -306,7 +306,8 @@ def _check_fst(tools: _Tools) -> None:
 
 
 def _harness_texts() -> list[bytes]:
-    return [(HERE / name).read_bytes() for name in ("harness.h", "harness.cpp", "model.cpp")]
+    return [(HERE / name).read_bytes()
+            for name in ("harness.h", "harness.cpp", "model.cpp", "cocotb_main.cpp")]
 
 
 def _runtime_objects(tools: _Tools, cache: Path, sources: Sequence[Path],
@@ -357,7 +358,7 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     link = list(libraries)
     if spec.flow == "cocotb":
         from cocotb_tools import config
-        main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
+        main = HERE / "cocotb_main.cpp"
         link += [f"-Wl,-rpath,{config.libs_dir}", "-L", str(config.libs_dir),
                  "-lcocotbvpi_verilator"]
     _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)

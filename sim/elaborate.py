@@ -42,6 +42,9 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     fragment.add_domains(sync)
     ports = {"clk": (sync.clk, PortDirection.Input), **_ports(component)}
     text = verilog.convert(fragment, name="board", ports=ports, strip_internal_attrs=True)
+    text = _shorten(text)
+    # Unnamed signals get a name that Verilator leaves out of waveforms.
+    text = re.sub(r"\\\$(\S+) ", lambda found: re.sub(r"\W", "_", f"_{found[1]}") + " ", text)
     return Elaborated(text, _signals(text, _state_names(fragment, ("board",))))
 
 
@@ -65,6 +68,23 @@ def _state_names(fragment: Fragment, scope: tuple[str, ...]) -> dict[str, dict[i
     for index, (sub, name, _) in enumerate(fragment.subfragments):
         found.update(_state_names(sub, (*scope, name or f"U${index}")))
     return found
+
+
+_INITIAL = re.compile(r"^  initial begin\n((?:    (\\?\S+ ?)\[\d+\] = (\S+);\n)"
+                      r"(?:    \2\[\d+\] = \3;\n)+)  end\n", re.MULTILINE)
+_SOURCE = re.compile(r'^ *\(\* src = "[^"]*" \*\)\n', re.MULTILINE)
+
+
+def _shorten(text: str) -> str:
+    """Half a million lines that clear memories become a loop each; machine paths go."""
+
+    def loop(found: re.Match[str]) -> str:
+        index = f"_row_{found.start()}"
+        return (f"  integer {index};\n  initial for ({index} = 0; {index} < "
+                f"{found[1].count(chr(10))}; {index} = {index} + 1) "
+                f"{found[2]}[{index}] = {found[3]};\n")
+
+    return _INITIAL.sub(loop, _SOURCE.sub("", text))
 
 
 _MODULE = re.compile(r"^module (\\?\S+?) ?\(")
@@ -91,7 +111,7 @@ def _signals(text: str, states: dict[str, dict[int, str]]) -> dict[str, Any]:
             names[str(int(enum[1], 2))] = enum[2]
         elif declared := _DECLARED.match(line):
             name = declared[2].lstrip("\\")
-            if not name.startswith("$"):
+            if not name.startswith("_"):
                 entry = modules[current][0].setdefault(
                     name, {"width": int(declared[1] or 0) + 1})
                 if names:

@@ -25,21 +25,20 @@ def trace(tmp_path_factory):
 
 
 def signals_of(trace):
-    wave = pywellen.Waveform(str(trace))
-    return wave, {var.full_name(wave.hierarchy): var for var in wave.hierarchy.all_vars()}
+    return {str(var)[4:-1]: var for var in pywellen.Waveform(str(trace)).all_vars()}
 
 
 def test_signals_keep_their_names(trace):
-    _, signals = signals_of(trace)
+    signals = signals_of(trace)
     for name in ("source_rx", "source_tx", "target_tx", "clk", "watcher.watcher_state",
                  "watcher.colour"):
         assert f"TOP.board.{name}" in signals
+    assert not [name for name in signals if "$" in name], "nobody can read unnamed signals"
 
 
 def test_states_change_and_are_named(trace):
-    wave, signals = signals_of(trace)
-    signal = wave.get_signal(signals["TOP.board.watcher.watcher_state"])
-    assert {int(value) for _, value in signal.all_changes()} == {0, 1}
+    signal = signals_of(trace)["TOP.board.watcher.watcher_state"]
+    assert {int(value) for _, value in changes(trace, signal)} == {0, 1}
     names = trace.with_name("echo.vcd.names")
     assert (names / "board.watcher.watcher_state.txt").read_text() == (
         "0 AWAIT_FALL\n1 AWAIT_RISE\n")
@@ -49,7 +48,7 @@ def test_states_change_and_are_named(trace):
 
 
 def test_everything_in_the_save_file_is_in_the_trace(trace):
-    _, signals = signals_of(trace)
+    signals = signals_of(trace)
     save = trace.with_name("echo.vcd.gtkw").read_text()
     shown = re.findall(r"^(TOP\..*)$", save, re.MULTILINE)
     assert len(shown) >= 5
@@ -64,9 +63,7 @@ def test_the_window_bounds_the_file(tmp_path):
                            max_clocks=5000)
     with board:
         assert board.wait(20)
-    wave, _ = signals_of(path)
-    times = wave.time_table
+    times = [int(line[1:]) for line in path.read_text().splitlines() if line.startswith("#")]
     period = 1e12 / Geometry().clock_hz
-    stamps = [times[index] for index in range(len(times))]
-    assert stamps[0] == pytest.approx(1000 * period, rel=1e-3)
-    assert stamps[-1] == pytest.approx(2000 * period, rel=1e-3)
+    assert times[0] == pytest.approx(1000 * period, rel=1e-3)
+    assert times[-1] == pytest.approx(2000 * period, rel=1e-3)
