@@ -1,0 +1,217 @@
+"""Link engines in simulation, and lines between them that do as they are told."""
+
+import dataclasses
+
+from amaranth import *
+from amaranth.lib import wiring
+
+from firmware_model import wire
+from hdl.interfaces import PayloadKind
+from hdl.link import LinkEngine
+
+from .serial import Listener, Sender
+from .streams import until
+
+CLOCKS = 5                  # a bit: the fastest line, for the shortest simulation
+STROBES = ("frame_sent", "resent", "frame_received", "duplicate", "bad_frame", "timeout",
+           "session", "ack_sent")
+
+
+class Pair(wiring.Component):
+    """Two engines whose lines are not connected: the bench is the wire."""
+
+    def __init__(self, **parameters):
+        parameters = {"window": 8, "max_payload": 16, "initial_trip": 8} | parameters
+        self.a = LinkEngine(role=wire.Role.SOURCE, **parameters)
+        self.b = LinkEngine(role=wire.Role.TARGET, **parameters)
+        super().__init__({"reset_b": wiring.In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.a = self.a
+        m.submodules.b = ResetInserter(self.reset_b)(self.b)
+        m.d.comb += [self.a.divisor.eq(CLOCKS << 8), self.b.divisor.eq(CLOCKS << 8)]
+        return m
+
+
+class Wire:
+    """One direction of a line.
+
+    ``fault(frame, byte)`` is asked at the first bit of each byte (frames counted from 0, bytes
+    within the frame): return a bit number 0..7 to have that bit flipped, "drop" to have the byte
+    swallowed, None to let it pass. ``cut`` silences everything. Bytes put into ``inject`` are
+    put on the line when it is idle.
+    """
+
+    def __init__(self, fault=lambda frame, byte: None):
+        self.fault = fault
+        self.cut = False
+        self.line = bytearray()     # what the sender said, whole
+        self.frames = []            # its frames
+        self.inject = b""
+        self._foreign = Sender(CLOCKS)
+        self._listener = Listener(CLOCKS)
+        self._bytes = 0
+        self._bit = None
+        self._clock = 0
+
+    def step(self, level):
+        listener = self._listener
+        was_inside = listener.inside
+        listener.step(level)
+        if listener.inside and not was_inside:
+            self._clock = 0
+            self._bit = self.fault(len(self.frames), self._bytes)
+        if len(listener.data) > len(self.line):
+            byte = listener.data[-1]
+            self.line.append(byte)
+            self._bytes += 1
+            if byte == wire.DELIMITER:
+                self._end_frame()
+        if self.inject and not listener.inside and self._foreign.idle:
+            self._foreign.send(self.inject)
+            self.inject = b""
+        foreign = self._foreign.step()
+        place = self._clock // CLOCKS - 1
+        self._clock += 1
+        if self.cut or (self._bit == "drop" and place < 9):
+            return 1
+        if self._bit is not None and place == self._bit:
+            return 1 - level
+        return level & foreign
+
+    def _end_frame(self):
+        body = bytes(self.line[-self._bytes:-1])
+        self._bytes = 0
+        self.frames.append(wire.unpack(wire.cobs_decode(body)) if body else None)
+
+    @property
+    def frame(self):
+        """Number of the frame that is on the line now, or the next one."""
+        return len(self.frames)
+
+
+def wires(pair, a_to_b, b_to_a):
+    """Background process that carries both directions, a clock late."""
+    async def carry(ctx):
+        async for _, _, a, b in ctx.tick().sample(pair.a.tx, pair.b.tx):
+            ctx.set(pair.b.rx, a_to_b.step(a))
+            ctx.set(pair.a.rx, b_to_a.step(b))
+    return carry
+
+
+@dataclasses.dataclass
+class End:
+    """What happens at one engine: strobes counted, events with their payload collected."""
+
+    engine: LinkEngine
+    events: list = dataclasses.field(default_factory=list)
+    counts: dict = dataclasses.field(default_factory=lambda: dict.fromkeys(STROBES, 0))
+    flushes: int = 0
+    starts: int = 0
+    stall: int = 0          # clocks to wait before each event and payload byte is taken
+
+    async def count(self, ctx):
+        engine = self.engine
+        signals = [getattr(engine, name) for name in STROBES]
+        async for _, _, flushed, started, *pulses in ctx.tick().sample(
+                engine.flushed, engine.started, *signals):
+            self.flushes += flushed
+            self.starts += started
+            if any(pulses):
+                for name, pulse in zip(STROBES, pulses, strict=True):
+                    self.counts[name] += pulse
+
+    async def take(self, ctx):
+        engine = self.engine
+        payload = bytearray()
+        ctx.set(engine.sink.ready, 1)
+        while True:
+            _, _, sink_valid, index, byte, event_valid = await ctx.tick().sample(
+                engine.sink.valid, engine.sink.index, engine.sink.data, engine.events.valid)
+            if sink_valid:
+                if index == 0:
+                    payload.clear()
+                assert index == len(payload)
+                payload.append(byte)
+                await self._pause(ctx, engine.sink.ready)
+            elif event_valid:
+                for _ in range(self.stall):
+                    await ctx.tick()
+                ctx.set(engine.events.ready, 1)
+                event, = await until(ctx, engine.events.valid, engine.events.payload)
+                ctx.set(engine.events.ready, 0)
+                assert event.length in (0, len(payload))
+                self.events.append((event.type, event.header, bytes(payload[:event.length])))
+
+    async def _pause(self, ctx, ready):
+        if self.stall:
+            ctx.set(ready, 0)
+            for _ in range(self.stall):
+                await ctx.tick()
+            ctx.set(ready, 1)
+
+    async def provide(self, ctx):
+        """Payload: ``arg`` bits 0..7 give the length, bits 8.. the first byte."""
+        port = self.engine.payload
+        while True:
+            _, kind, arg = (await until(ctx, port.start, port.start, port.kind, port.arg))
+            assert kind == PayloadKind.SLOT
+            for byte, last in expected_payload(arg, marks=True):
+                ctx.set(port.bytes.payload, {"data": byte, "last": last})
+                ctx.set(port.bytes.valid, 1)
+                await until(ctx, port.bytes.ready)
+                assert ctx.get(port.arg) == arg
+            ctx.set(port.bytes.valid, 0)
+
+    @property
+    def processes(self):
+        return [self.count, self.take, self.provide]
+
+
+def expected_payload(arg, marks=False):
+    """Bytes that :meth:`End.provide` gives for ``arg``."""
+    length, first = arg & 0xFF, arg >> 8
+    data = bytes((first + i) & 0xFF for i in range(length))
+    return [(b, i == length - 1) for i, b in enumerate(data)] if marks else data
+
+
+def descriptor(number, length=0, type_=wire.Type.DATA):
+    """A descriptor that is known by ``number`` in its header, with ``length`` payload bytes."""
+    kind = PayloadKind.SLOT if length else PayloadKind.NONE
+    return {"type": type_, "header": number * 0x0100_0000_0001 & (1 << 64) - 1, "kind": kind,
+            "arg": length | (number & 0xFF) << 8}
+
+
+def event(number, length=0, type_=wire.Type.DATA):
+    """The event that :func:`descriptor` becomes at the other end."""
+    d = descriptor(number, length, type_)
+    return (d["type"], d["header"], expected_payload(d["arg"]) if length else b"")
+
+
+class SerialPeer:
+    """A :class:`host_tools.linkpeer.LinkPeer` on the other end of an engine's line."""
+
+    def __init__(self, engine, peer, clocks=CLOCKS):
+        self.engine = engine
+        self.peer = peer
+        self.listener = Listener(clocks)
+        self.sender = Sender(clocks)
+        self.delivered = []
+        self.cut = False
+        self.now = 0.0
+        self._fed = 0
+
+    async def carry(self, ctx):
+        async for _, _, level in ctx.tick().sample(self.engine.tx):
+            self.now += 1e-6        # the bench's clock
+            self.listener.step(level)
+            data = bytes(self.listener.data[self._fed:])
+            self._fed += len(data)
+            if data and not self.cut:
+                self.delivered += self.peer.feed(data, self.now)
+            if self.sender.idle:
+                out = self.peer.poll(self.now)
+                if out and not self.cut:
+                    self.sender.send(out)
+            ctx.set(self.engine.rx, self.sender.step())

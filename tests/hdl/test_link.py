@@ -1,0 +1,409 @@
+# amaranth: UnusedElaboratable=no
+"""Two link engines over lines with faults, and one against the host's own protocol code."""
+
+import itertools
+import random
+
+import pytest
+from amaranth import *
+
+from firmware_model import wire
+from firmware_model.wire import Role, Type
+from hdl.link import LinkEngine, longest_frame
+from host_tools.linkpeer import LinkPeer
+
+from .lines import CLOCKS, End, Pair, SerialPeer, Wire, descriptor, event, wires
+from .streams import StreamMonitor, run, stream_put, ticks, until
+
+
+async def until_true(ctx, condition):
+    """Wait for something that only the bench knows."""
+    while not condition():
+        await ctx.tick()
+
+
+async def submit(ctx, end, numbers, length=0):
+    for number in numbers:
+        await stream_put(ctx, end.engine.submit, descriptor(number, length))
+
+
+class Bench:
+    """A pair with its wires and ends, ready to run."""
+
+    def __init__(self, a_fault=lambda frame, byte: None, b_fault=lambda frame, byte: None,
+                 **parameters):
+        self.pair = Pair(**parameters)
+        self.a, self.b = End(self.pair.a), End(self.pair.b)
+        self.a_to_b, self.b_to_a = Wire(a_fault), Wire(b_fault)
+
+    def run(self, *benches, limit=60000):
+        monitors = [StreamMonitor(e.engine.events, "events") for e in (self.a, self.b)]
+        run(self.pair, *benches, limit=limit, monitors=[
+            *monitors, wires(self.pair, self.a_to_b, self.b_to_a),
+            *self.a.processes, *self.b.processes])
+
+    async def come_up(self, ctx):
+        await until(ctx, self.pair.a.up & self.pair.b.up)
+
+
+def test_delivers_both_ways():
+    """More frames than the window one way, a few with payload the other way."""
+    bench = Bench()
+    many = range(15)
+
+    async def forth(ctx):
+        await submit(ctx, bench.a, many)
+        await until_true(ctx, lambda: len(bench.b.events) >= len(many))
+        await ticks(ctx, 3000)
+
+    async def back(ctx):
+        await submit(ctx, bench.b, range(5), length=16)
+        await until_true(ctx, lambda: len(bench.a.events) >= 5)
+
+    bench.run(forth, back, limit=30000)
+    assert bench.b.events == [event(n) for n in many]
+    assert bench.a.events == [event(n, 16) for n in range(5)]
+    for end in (bench.a, bench.b):
+        for fault in ("resent", "duplicate", "bad_frame", "timeout"):
+            assert end.counts[fault] == 0, fault
+        assert end.counts["session"] == end.starts == 1
+    assert bench.a.counts["frame_sent"] == bench.b.counts["frame_received"] == len(many)
+
+
+def test_frames_follow_without_a_gap():
+    bench = Bench(max_payload=64)
+
+    async def forth(ctx):
+        await submit(ctx, bench.a, range(8), length=64)
+        await until_true(ctx, lambda: len(bench.b.events) == 8)
+
+    bench.run(forth)
+    starts = bench.a_to_b._listener.starts[-7 * longest_frame(64):]
+    assert {b - a for a, b in itertools.pairwise(starts)} == {10 * CLOCKS}
+
+
+@pytest.mark.requirement("R22")
+def test_lost_frame_is_resent_as_soon_as_a_later_one_is_acknowledged():
+    spoilt = set()
+
+    def fault(frame, byte):
+        """A bit in the third frame sent in sequence, once."""
+        if bench.a_to_b.frame - first == 2 and byte == 5 and not spoilt:
+            spoilt.add(frame)
+            return 3
+        return None
+
+    first = 10**9
+    bench = Bench(fault)
+
+    async def forth(ctx):
+        nonlocal first
+        await bench.come_up(ctx)
+        await ticks(ctx, 3000)          # the last hello is out
+        first = bench.a_to_b.frame
+        await submit(ctx, bench.a, range(8))
+        await until_true(ctx, lambda: len(bench.b.events) == 8)
+
+    bench.run(forth)
+    assert spoilt
+    assert sorted(bench.b.events) == [event(n) for n in range(8)]
+    assert [e[1] & 0xFF for e in bench.b.events] != list(range(8))
+    assert bench.b.counts["bad_frame"] == 1
+    assert bench.a.counts["resent"] == 1, "exactly the lost frame"
+    assert bench.a.counts["timeout"] == 0
+    assert bench.b.counts["duplicate"] == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_exactly_once_over_a_bad_line(seed):
+    """Bits flip and bytes vanish in both directions."""
+    print("seed", seed)
+    rng = random.Random(seed)
+
+    def fault(frame, byte):
+        if rng.random() > 0.01:
+            return None
+        return rng.choice(["drop", *range(8)])
+
+    bench = Bench(fault, fault)
+
+    async def forth(ctx):
+        await submit(ctx, bench.a, range(40), length=5)
+        await until_true(ctx, lambda: len(bench.b.events) >= 40)
+
+    async def back(ctx):
+        await submit(ctx, bench.b, range(100, 130))
+        await until_true(ctx, lambda: len(bench.a.events) >= 30)
+
+    bench.run(forth, back, limit=400000)
+    assert bench.a.flushes == bench.b.flushes == 0
+    assert sorted(bench.b.events) == [event(n, 5) for n in range(40)]
+    assert sorted(bench.a.events) == [event(n) for n in range(100, 130)]
+    assert bench.a.counts["resent"] + bench.b.counts["resent"] > 3
+    assert bench.a.counts["bad_frame"] + bench.b.counts["bad_frame"] > 3
+
+
+def test_lost_acknowledgements_repeat_one_frame_only():
+    """The window was received whole, but no acknowledgement came back: one frame is sent again
+    after the time-out, and its acknowledgement speaks for all."""
+    bench = Bench()
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await ticks(ctx, 3000)
+        bench.b_to_a.cut = True
+        await submit(ctx, bench.a, range(8))
+        await until_true(ctx, lambda: len(bench.b.events) == 8)
+        await ticks(ctx, 1500)          # the last acknowledgement is lost, too
+        bench.b_to_a.cut = False
+        await submit(ctx, bench.a, [8])     # taken when the window has moved
+        await until_true(ctx, lambda: len(bench.b.events) == 9)
+
+    bench.run(forth)
+    assert bench.b.events == [event(n) for n in range(9)]
+    assert bench.a.counts["timeout"] == 1
+    assert bench.a.counts["resent"] == 1
+    assert bench.b.counts["duplicate"] == 1
+
+
+def test_full_window_waits():
+    bench = Bench()
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await ticks(ctx, 3000)
+        bench.b_to_a.cut = True
+        await submit(ctx, bench.a, range(8))
+        ctx.set(bench.pair.a.submit.payload, descriptor(8))
+        ctx.set(bench.pair.a.submit.valid, 1)
+        for _ in range(9000):
+            assert not ctx.get(bench.pair.a.submit.ready)
+            await ctx.tick()
+        bench.b_to_a.cut = False
+        await until(ctx, bench.pair.a.submit.ready)
+
+    bench.run(forth)
+
+
+@pytest.mark.requirement("R23")
+def test_cut_line_goes_down_and_comes_up_again():
+    bench = Bench(tries=3)
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await submit(ctx, bench.a, range(3))
+        await until_true(ctx, lambda: len(bench.b.events) == 3)
+        await ticks(ctx, 2000)
+        bench.a_to_b.cut = bench.b_to_a.cut = True
+        await submit(ctx, bench.a, [3])
+        await until_true(ctx, lambda: bench.a.flushes)
+        await ctx.tick()
+        assert not ctx.get(bench.pair.a.up)
+        ctx.set(bench.pair.a.submit.payload, descriptor(4))
+        ctx.set(bench.pair.a.submit.valid, 1)
+        for _ in range(12000):
+            assert not ctx.get(bench.pair.a.submit.ready)
+            await ctx.tick()
+        assert ctx.get(bench.pair.b.up), "it had nothing to say, so it cannot know"
+        bench.a_to_b.cut = bench.b_to_a.cut = False
+        await until(ctx, bench.pair.a.submit.ready)
+        ctx.set(bench.pair.a.submit.valid, 0)
+        await until_true(ctx, lambda: len(bench.b.events) == 4)
+
+    bench.run(forth, limit=200000)
+    assert bench.a.counts["timeout"] == 3
+    assert bench.b.events == [event(n) for n in (0, 1, 2, 4)]
+    assert bench.a.starts == bench.b.starts == 2
+    assert bench.b.flushes == 1
+
+
+def test_restart_of_one_side_restarts_the_other():
+    bench = Bench()
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await submit(ctx, bench.a, range(5))
+        await until_true(ctx, lambda: len(bench.b.events) == 5)
+        ctx.set(bench.pair.reset_b, 1)
+        await ticks(ctx, 20)
+        ctx.set(bench.pair.reset_b, 0)
+        await until_true(ctx, lambda: bench.a.flushes == 1)
+        await submit(ctx, bench.a, range(5, 10))
+        await until_true(ctx, lambda: len(bench.b.events) == 10)
+
+    bench.run(forth)
+    assert bench.b.events == [event(n) for n in range(10)]
+    assert bench.a.starts == 2
+
+
+def test_ordered_end_takes_frames_in_turn_only():
+    spoilt = []
+
+    def fault(frame, byte):
+        if len(spoilt) < 3 and byte == 6 and frame in (5, 6, 9):
+            spoilt.append(frame)
+            return 0
+        return None
+
+    bench = Bench(fault, ordered=True)
+
+    async def forth(ctx):
+        await submit(ctx, bench.a, range(16), length=3)
+        await until_true(ctx, lambda: len(bench.b.events) == 16)
+
+    bench.run(forth, limit=200000)
+    assert len(spoilt) == 3
+    assert bench.b.events == [event(n, 3) for n in range(16)]
+    assert bench.b.counts["duplicate"] > 0
+
+
+def test_slow_taker_loses_nothing():
+    """A sink that holds every byte up, and an event that waits: the queue takes the rest."""
+    bench = Bench(window=4)
+    bench.b.stall = 40
+
+    async def forth(ctx):
+        await submit(ctx, bench.a, range(6), length=12)
+        await until_true(ctx, lambda: len(bench.b.events) == 2)
+        bench.b.stall = 3000
+        await until_true(ctx, lambda: len(bench.b.events) == 3)
+        bench.b.stall = 0
+        await until_true(ctx, lambda: len(bench.b.events) == 6)
+
+    bench.run(forth, limit=200000)
+    assert bench.b.events == [event(n, 12) for n in range(6)]
+    assert bench.b.counts["bad_frame"] == 0
+
+
+def test_garbage_and_short_frames_do_no_harm():
+    bench = Bench()
+    rng = random.Random(23)
+    wire_ = bench.a_to_b
+    junk = [rng.randbytes(30) + b"\0", b"\x01\0", b"\0\0",
+            wire.to_line(wire.pack(Type.ACK, 5, map=0xFFFFFFFE, session=1)),
+            wire.to_line(wire.pack(Type.ACK, 200, session=1)),
+            wire.to_line(bytes([3, 9]) + bytes(12))]
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await ticks(ctx, 3000)
+        wire_.inject = b"".join(junk)
+        await submit(ctx, bench.b, range(3))
+        await until_true(ctx, lambda: len(bench.a.events) == 3)
+        await submit(ctx, bench.a, range(3))
+        await until_true(ctx, lambda: len(bench.b.events) == 3)
+
+    bench.run(forth)
+    assert bench.b.events == bench.a.events == [event(n) for n in range(3)]
+    assert bench.b.counts["bad_frame"] >= 3
+    assert bench.a.starts == bench.b.starts == 1
+
+
+# -- one engine and the host's protocol code -----------------------------------------------------
+
+
+class HostBench:
+    def __init__(self, peer, **parameters):
+        parameters = {"role": Role.SOURCE, "window": 8, "max_payload": 32, "ordered": True,
+                      "initial_trip": 8} | parameters
+        self.engine = LinkEngine(**parameters)
+        self.end = End(self.engine)
+        self.line = SerialPeer(self.engine, peer)
+
+    def run(self, *benches, limit=100000):
+        async def set_up(ctx):
+            ctx.set(self.engine.divisor, CLOCKS << 8)
+        run(self.engine, set_up, *benches, limit=limit,
+            monitors=[self.line.carry, *self.end.processes])
+
+
+def test_host_and_engine_understand_each_other():
+    peer = LinkPeer(Role.HOST, patience=0.01, session=77)
+    bench = HostBench(peer, fingerprint=0x1234)
+    for number in range(12):
+        peer.send(Type.WRITE, bytes([number] * 20), tag=number)
+
+    async def board(ctx):
+        await until(ctx, bench.engine.up)
+        await submit(ctx, bench.end, range(12), length=9)
+        await until_true(ctx, lambda: len(bench.end.events) == 12
+                         and len(bench.line.delivered) == 12 and not peer.unsettled)
+
+    bench.run(board)
+    assert [(t, h, p) for t, h, p in bench.end.events] == [
+        (Type.WRITE, number, bytes([number] * 20)) for number in range(12)]
+    assert [(f.type, f.payload) for f in bench.line.delivered] == [
+        (event(n)[0], event(n, 9)[2]) for n in range(12)]
+    assert peer.counters.resends == peer.counters.bad_frames == 0
+    assert bench.end.counts["resent"] == bench.end.counts["timeout"] == 0
+
+
+def test_host_that_went_away_blocks_nobody():
+    peer = LinkPeer(Role.HOST, patience=0.01)
+    bench = HostBench(peer, discard_when_down=True, tries=2)
+
+    async def board(ctx):
+        await submit(ctx, bench.end, range(5))      # no host yet
+        await until(ctx, bench.engine.up)
+        await submit(ctx, bench.end, [5])
+        await until_true(ctx, lambda: len(bench.line.delivered) == 1)
+        bench.line.cut = True
+        await submit(ctx, bench.end, range(6, 30))  # more than a window
+        assert bench.end.flushes == 1
+
+    bench.run(board, limit=200000)
+    assert [f.fields["set"] for f in bench.line.delivered] == [5]
+
+
+def test_new_host_process_starts_a_new_session():
+    bench = HostBench(LinkPeer(Role.HOST, session=9))
+
+    async def board(ctx):
+        await until(ctx, bench.engine.up)
+        bench.line.peer.send(Type.WRITE, b"x", tag=1)
+        await until_true(ctx, lambda: len(bench.end.events) == 1)
+        bench.line.peer = LinkPeer(Role.HOST, session=9)
+        bench.line.peer.send(Type.WRITE, b"y", tag=2)
+        await until_true(ctx, lambda: len(bench.end.events) == 2)
+
+    bench.run(board)
+    assert bench.end.flushes == 1
+    assert [e[2] for e in bench.end.events] == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("hello", [
+    {"version": wire.PROTOCOL_VERSION + 1, "role": Role.HOST, "session": 3},
+    {"version": wire.PROTOCOL_VERSION, "role": Role.SOURCE, "session": 3},
+    {"version": wire.PROTOCOL_VERSION, "role": Role.HOST, "session": 3, "fingerprint": 0x4321},
+])
+def test_hello_that_does_not_fit_is_ignored(hello):
+    class Stranger:
+        """Says one hello over and over, agreeing to everything."""
+
+        def feed(self, data, now):
+            return []
+
+        def poll(self, now):
+            return wire.to_line(wire.pack(Type.HELLO, 0, echo=1, **hello))
+
+    bench = HostBench(Stranger(), fingerprint=0x1234)
+
+    async def board(ctx):
+        for _ in range(6000):
+            assert not ctx.get(bench.engine.up)
+            await ctx.tick()
+        assert ctx.get(bench.engine.mismatch)
+
+    bench.run(board)
+
+
+def test_parameters_are_checked():
+    good = {"role": Role.SOURCE, "window": 8, "max_payload": 16}
+    for bad, message in [
+            ({"window": 64}, "window 64 is not 4, 8, 16 or 32"),
+            ({"max_payload": 5000}, r"max_payload 5000 is outside 0\.\.4096"),
+            ({"fingerprint": 1 << 16}, "fingerprint 65536 does not fit 16 bits"),
+            ({"patience_bits": -1}, "patience_bits -1 is negative"),
+            ({"tries": 9}, r"tries 9 is outside 1\.\.8")]:
+        with pytest.raises(ValueError, match=message):
+            LinkEngine(**good | bad)
