@@ -12,7 +12,7 @@ from .mini_source import MiniSource
 from .target_bench import SMALL, fields_of, get, header_bits, put, seeded, send, simulate
 
 G = SMALL.replace(volumes_per_set=1)        # one volume in each of two sets
-GROUPS = 25
+GROUPS = 20
 
 
 class Bench:
