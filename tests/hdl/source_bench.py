@@ -4,20 +4,85 @@ from __future__ import annotations
 
 import random
 
+from amaranth import *
+from amaranth.lib import wiring
+
 from firmware_model import wire
 from firmware_model.geometry import Geometry
 from firmware_model.wire import Code, Flag, Reg, SetWord, Type
+from hdl.arbiter import MemoryArbiter
+from hdl.datamem import DataMemory
+from hdl.freelist import FreeList
+from hdl.interfaces import SourceState
+from hdl.metadata import Metadata
 
 from .streams import pauses, stream_get, stream_put, ticks, until
-from .target_bench import access, fields_of, header_bits, seeded, send, simulate
+from .target_bench import Tables, access, fields_of, header_bits, seeded, send, simulate
 
-__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "access", "fields_of", "header_bits",
-           "pauses", "seeded", "send", "simulate", "stream_get", "stream_put", "ticks", "until"]
+__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SourceTables", "access", "fields_of",
+           "header_bits", "pauses", "seeded", "send", "simulate", "stream_get", "stream_put",
+           "ticks", "until"]
 
 # Neither volumes nor tracks are a power of two; a group is at most 8 tracks (24 of 32 bytes).
 SMALL = Geometry(volumes=3, tracks_per_volume=5, track_bytes=32, sets=2, links=2, chain_limit=4,
                  spare_slots=6, staging_slots=8, groups_in_flight=2, window=4, volumes_per_set=2,
                  clock_hz=1_000_000, host_baud=100_000, link_baud=100_000)
+
+
+class SourceTables(Tables):
+    """Metadata, free list and data memory of a source around one component.
+
+    The test has the last port of each. Connects ``dut.meta`` and ``dut.memory`` if they exist.
+    """
+
+    def __init__(self, dut, geometry=SMALL):
+        g = self.geometry = geometry
+        self.dut = dut
+        self.metadata = Metadata(g, SourceState(g), 2)
+        self.free = FreeList(g, first=g.tracks, count=g.spare_slots)
+        self.memory = DataMemory(g, g.source_slots)
+        self.arbiter = MemoryArbiter(2, len(self.memory.port.addr))
+        self.meta = self.metadata.clients[1]
+        self.fetch = self.arbiter.clients[1]
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        m.submodules.dut = self.dut
+        if hasattr(self.dut, "meta"):
+            wiring.connect(m, self.dut.meta, self.metadata.clients[0])
+        if hasattr(self.dut, "memory"):
+            wiring.connect(m, self.dut.memory, self.arbiter.clients[0])
+        return m
+
+    async def set_state(self, ctx, index, **fields):
+        await self._write(ctx, "state", index, SourceState(self.geometry).const(fields))
+
+    async def set_link(self, ctx, index, next_, end_of_chain):
+        await self._write(ctx, "link", index, {"next": next_, "end_of_chain": end_of_chain})
+
+    async def volume(self, ctx, number, value=None):
+        """Read, or with ``value`` (a dict) write, a volume entry."""
+        if value is not None:
+            return await self._write(ctx, "volume", number, value)
+        return await self._read(ctx, "volume", number)
+
+    async def words(self, ctx, set_, *words):
+        return tuple([await self.page(ctx, set_, word) for word in words])
+
+    async def thread(self, ctx, set_, chains):
+        """Lay out an order list of unsent ``chains`` (lists of track indices), all pending."""
+        tracks = [t for chain in chains for t in chain]
+        heads = {chain[0] for chain in chains}
+        await self.lock(ctx)
+        for place, t in enumerate(tracks):
+            slot = (await self.state(ctx, t)).slot
+            await self.set_state(ctx, t, slot=slot, pending=1)
+            if place + 1 < len(tracks):
+                await self.set_link(ctx, t, tracks[place + 1], tracks[place + 1] in heads)
+        await self.page(ctx, set_, SetWord.FIRST, tracks[0])
+        await self.page(ctx, set_, SetWord.TAIL, tracks[-1])
+        await self.page(ctx, set_, SetWord.UNSENT, len(tracks))
+        await self.unlock(ctx)
 
 
 class FarSide:
@@ -143,17 +208,22 @@ class LinkStandIn:
 
 
 class Host:
-    """The host of a SourceCore, on the level of frames. Answers gather in ``answers``."""
+    """The host of a SourceCore, on the level of frames. Answers gather in ``answers``.
 
-    def __init__(self, core):
+    ``on_answer(type, fields)`` is called in the clock of each.
+    """
+
+    def __init__(self, core, on_answer=lambda type_, fields: None):
         self.core = core
+        self.on_answer = on_answer
         self.answers: list[tuple[Type, dict[str, int]]] = []
-        self.values: list[int] = []
 
     async def listen(self, ctx):
         while True:
             descriptor = await stream_get(ctx, self.core.host_submit)
-            self.answers.append(fields_of(descriptor))
+            type_, fields = fields_of(descriptor)
+            self.answers.append((type_, fields))
+            self.on_answer(type_, fields)
 
     async def frame(self, ctx, type_, payload=b"", **fields):
         await send(ctx, self.core.host_sink, self.core.host_events, type_, payload, **fields)

@@ -16,7 +16,8 @@ class Rig:
         self.rng = seeded(seed)
         self.core = SourceCore(geometry, mutation=mutation)
         self.far = FarSide(geometry)
-        self.host = Host(self.core)
+        self.host = Host(self.core, self.on_answer)
+        self.holders = {}           # volume: (set, track, chain that its waiter is in)
         self.links = [LinkStandIn(self.core, n, self.far, self.rng, lose=lose)
                       for n in range(geometry.links)]
         self.committed = [[] for _ in range(geometry.sets)]
@@ -36,6 +37,19 @@ class Rig:
             self.image |= last
             assert answer["detail"] == len(self.committed[answer["set"]])
         return answer
+
+    def on_answer(self, type_, fields):
+        """I9: a volume comes back when, and only when, the group of its waiter has committed."""
+        if type_ is Type.CHAIN_STATUS and fields["code"] == Code.COLLISION:
+            volume, track = fields["detail"] >> 8 & 0xFF, fields["detail"] >> 16
+            number = max(n for n, chain in enumerate(self.committed[fields["set"]], 1)
+                         if any((v, t) == (volume, track) for v, t, _ in chain))
+            assert volume not in self.holders
+            self.holders[volume] = fields["set"], track, number
+        if type_ is Type.RECONNECT:
+            set_, track, number = self.holders.pop(fields["volume"])
+            assert track == fields["track"]
+            assert len(self.far.chains[set_]) >= number, "reconnected too early"
 
     def run(self, bench, *, clocks=200_000):
         background = [self.host.listen]
