@@ -35,6 +35,7 @@ Write = tuple[int, int, bytes]
 """(volume, track, data) of one command."""
 
 RETRY_SECONDS = 2.0     # far above any reconnect, so that it costs nothing on a healthy board
+LONGEST_RETRY = 16.0    # it doubles up to this: links may stay cut for hours
 FRAMES_IN_FLIGHT = 32   # of chains not yet answered; the line holds fewer (Client.FRAMES_AHEAD)
 
 RETRIED = (wire.Code.COLLISION, wire.Code.DISCONNECTED, wire.Code.FENCED)
@@ -87,6 +88,7 @@ class SetQueue:
     resume: bool = True
     blocked: int | None = None          # volume whose RECONNECT is awaited
     retry_at: float = 0.0
+    retry_after: float = RETRY_SECONDS
 
     @property
     def outstanding(self) -> int:
@@ -131,6 +133,12 @@ class ChainBook:
     @property
     def frames_in_flight(self) -> int:
         return sum(t.frames for t in self._by_tag.values())
+
+    @property
+    def stalled(self) -> bool:
+        """Every chain that is left waits for a volume to reconnect."""
+        return not self._by_tag and all(
+            queue.blocked is not None for queue in self.queues if queue.outstanding)
 
     def add(self, ticket: Ticket) -> None:
         self.queues[ticket.set].waiting.append(ticket)
@@ -218,6 +226,7 @@ class ChainBook:
 
     def _finish(self, queue: SetQueue, ticket: Ticket) -> None:
         queue.committed += 1
+        queue.retry_after = RETRY_SECONDS
         ticket.number = queue.committed
         ticket.state = State.COMMITTED
         self.on_commit(queue.set, ticket.number, ticket.writes)
@@ -231,7 +240,8 @@ class ChainBook:
             return
         if self._reconnects[volume] == ticket.stamp.get(volume, 0):
             queue.blocked = volume
-            queue.retry_at = now + RETRY_SECONDS
+            queue.retry_at = now + queue.retry_after
+            queue.retry_after = min(2 * queue.retry_after, LONGEST_RETRY)
         # else the volume has reconnected since the chain was sent: the notice overtook the answer
 
     def reconnected(self, volume: int) -> None:

@@ -225,6 +225,8 @@ class Client:
             now = self.transport.now()
             if timeout is not None and now - start >= timeout:
                 return False
+            if self._peer.up and not self._requests and not self._book.frames_in_flight:
+                self._heard = now       # nothing is owed: the line may be silent
             if now - self._heard > SILENCE_SECONDS:
                 raise NoAnswer(f"{self.name} has not answered for {SILENCE_SECONDS:.0f} s: "
                                "is the board still running?")
@@ -520,6 +522,11 @@ class Client:
                           timeout):
             raise NotSettling(f"{self._book.outstanding} chains have not committed after "
                               f"{timeout} s: are the links up?")
+
+    def run_dry(self, timeout: float | None = None) -> bool:
+        """Wait until every submitted chain has committed or waits for a reconnect; False if
+        that took longer than ``timeout`` seconds."""
+        return self._wait(lambda: self._book.stalled, timeout)
 
     @property
     def outstanding(self) -> int:

@@ -24,7 +24,7 @@ from .client import Client
 from .errors import FarsideError
 from .history import Recorder
 
-QUIET_SECONDS = 0.4     # after a cut: no commit for so long means that the source has run on
+RUN_ON_SECONDS = 20.0   # after a cut the source can fill no more than what is on its way by then
 CUT_WITHIN = 0.005      # the cut comes at a random moment of this many seconds after a chain
 CUT_FROM, CUT_TO = 0.5, 0.8     # share of the chains after which the links are cut
 
@@ -150,7 +150,7 @@ def _look_at_target(source: Client, target: Client, recorder: Recorder, result: 
     steps.say(f"all {geometry.links} links cut after chain {recorder.chains}; the source goes on "
               "until a chain would overwrite what the target lacks")
     try:
-        _run_on(source, recorder)
+        source.run_dry(RUN_ON_SECONDS)
         result.committed_at_cut = recorder.chains
         recorder.mark()
         steps.begin("reading the target's image", geometry.image_bytes)
@@ -165,15 +165,6 @@ def _look_at_target(source: Client, target: Client, recorder: Recorder, result: 
     for line in describe(result.verdict):
         steps.say(f"target {line}")
     steps.say(describe_audit(result.audit))
-
-
-def _run_on(source: Client, recorder: Recorder) -> None:
-    """Let the source commit what it still can."""
-    while True:
-        before = recorder.chains
-        source.idle(QUIET_SECONDS)
-        if recorder.chains == before:
-            return
 
 
 def _settle(source: Client, recorder: Recorder, steps: Steps) -> None:

@@ -5,7 +5,14 @@ import random
 import pytest
 
 from firmware_model.wire import Code
-from host_tools.chains import FRAMES_IN_FLIGHT, RETRY_SECONDS, ChainBook, State, Ticket
+from host_tools.chains import (
+    FRAMES_IN_FLIGHT,
+    LONGEST_RETRY,
+    RETRY_SECONDS,
+    ChainBook,
+    State,
+    Ticket,
+)
 from host_tools.errors import BoardError, ProtocolError
 
 
@@ -100,8 +107,25 @@ def test_slow_retry_when_the_notice_is_lost(flowing):
     flowing.now += RETRY_SECONDS * 0.9
     assert flowing.send() == []
     assert flowing.book.next_event() == pytest.approx(RETRY_SECONDS)
+    assert flowing.book.stalled
     flowing.now += RETRY_SECONDS * 0.2
     assert flowing.send() == ["1R"]
+    assert not flowing.book.stalled
+    waits = []
+    for _ in range(5):                      # rarer and rarer, as long as the links are cut
+        flowing.answer(a, Code.DISCONNECTED)
+        waits.append(flowing.book.next_event() - flowing.now)
+        flowing.now += waits[-1]
+        assert flowing.send() == ["1R"]
+    assert waits == [pytest.approx(w) for w in (4, 8, LONGEST_RETRY, LONGEST_RETRY,
+                                                LONGEST_RETRY)]
+    flowing.answer(a)
+    assert flowing.book.stalled             # nothing is left
+    b, = flowing.add(2)
+    assert not flowing.book.stalled
+    flowing.send()
+    flowing.answer(b, Code.DISCONNECTED)
+    assert flowing.book.next_event() - flowing.now == pytest.approx(RETRY_SECONDS)
 
 
 def test_notice_that_overtakes_the_answer(flowing):

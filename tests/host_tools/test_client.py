@@ -306,6 +306,18 @@ def test_each_chain_commits_once_over_lost_sessions(board, source, answered):
     assert [chain.writes[0].data for chain in chains] == contents
 
 
+def test_a_silent_line_is_no_dead_line(board, source, monkeypatch):
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.1)
+    source.cut_links()
+    source.write([(0, 0, data(1))])
+    source.submit([(0, 0, data(2))])
+    source.idle(0.4)
+    assert source.run_dry(1)
+    assert source.outstanding == 1
+    source.cut_links(False)
+    source.flush(timeout=10)
+
+
 def test_reads_survive_a_lost_session(board, source):
     for track in range(32):
         source.submit([(0, track, data(track))])
