@@ -12,7 +12,7 @@ from firmware_model.wire import Code, Counter, LinkCounter, Reg
 
 from .interfaces import RegisterPort
 
-__all__ = ["Tally", "Counters", "link_tallies"]
+__all__ = ["Counters", "Tally", "link_tallies"]
 
 _LINK_BASE = 32         # memory: Counter values below, eight words a link above
 _PER_LINK = 8

@@ -5,7 +5,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .interfaces import (
-    MemoryPort, MetadataPort, PayloadKind, PayloadPort, RegisterPort, slot_shape)
+    MemoryPort,
+    MetadataPort,
+    PayloadKind,
+    PayloadPort,
+    RegisterPort,
+    slot_shape,
+)
 
 __all__ = ["Reader"]
 
@@ -13,8 +19,8 @@ __all__ = ["Reader"]
 class Reader(wiring.Component):
     """Payload provider of the host line, for the kinds TRACK and REGS.
 
-    TRACK: looks up the track's slot under the metadata lock when the frame begins, and pins that slot
-    until the last byte is taken. So the bytes are one committed version, whatever commits
+    TRACK: looks up the track's slot under the metadata lock when the frame begins, and pins that
+    slot until the last byte is taken. So the bytes are one committed version, whatever commits
     meanwhile. REGS: reads the registers one by one when their turn comes, 4 bytes each, lowest
     first; a register that refuses reads as what its ``rdata`` says.
 

@@ -4,11 +4,17 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import (
-    ENTRY_BYTES, GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord, Type)
+from firmware_model.wire import ENTRY_BYTES, GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord, Type
 
 from .interfaces import (
-    Event, MemoryPort, MetadataPort, TargetState, header, index_shape, slot_shape)
+    Event,
+    MemoryPort,
+    MetadataPort,
+    TargetState,
+    header,
+    index_shape,
+    slot_shape,
+)
 from .metadata import group_record, page
 
 __all__ = ["Receiver"]

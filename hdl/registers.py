@@ -10,7 +10,7 @@ from firmware_model.wire import Code, Reg, Role
 
 from .interfaces import RegisterPort
 
-__all__ = ["Registers", "GROUP_TIMEOUT_RESET", "POLL_INTERVAL_RESET"]
+__all__ = ["GROUP_TIMEOUT_RESET", "POLL_INTERVAL_RESET", "Registers"]
 
 POLL_INTERVAL_RESET = 2**14     # of 256 clocks: a third of a second at 12 MHz
 GROUP_TIMEOUT_RESET = 64        # of 65536 clocks: as long, far above a group's time on the line
@@ -36,8 +36,8 @@ class Registers(wiring.Component):
     that this role has not, READ_ONLY for a write to what cannot be written, BAD_VALUE for a value
     that does not fit; none changes anything.
 
-    HOLD counts down once every ``SLOW_TICK`` clocks, so that a reader that goes away cannot stop the
-    mirror; a reader that needs longer writes it again.
+    HOLD counts down once every ``SLOW_TICK`` clocks, so that a reader that goes away cannot stop
+    the mirror; a reader that needs longer writes it again.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from .mutations import Mutation
 from .targetcore import TargetCore
 from .uart import DIVISOR_BITS
 
-__all__ = ["Target", "count_events", "HOST_PATIENCE_SECONDS"]
+__all__ = ["HOST_PATIENCE_SECONDS", "Target", "count_events"]
 
 # A PC answers after its scheduler, its USB frame and its serial driver's latency timer.
 HOST_PATIENCE_SECONDS = 0.05

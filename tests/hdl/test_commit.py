@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from amaranth import *
 from amaranth.lib.wiring import connect
@@ -72,7 +74,7 @@ class Bench(Elaboratable):
             slots[index] = await self.take_slot(ctx)
             await tables._write(ctx, "state", index, {
                 "slot": state.slot, "staged_slot": slots[index], "staged": 1})
-        for (index, ends), (after, _) in zip(entries, entries[1:]):
+        for (index, ends), (after, _) in itertools.pairwise(entries):
             await tables._write(ctx, "link", index, {"next": after, "end_of_chain": ends})
         await tables.page(ctx, set_, tables.record(gseq, wire.GROUP_HEAD), entries[0][0])
         await tables.page(ctx, set_, tables.record(gseq, wire.GROUP_RECEIVED), len(slots))
@@ -133,7 +135,7 @@ def test_commits_a_complete_group():
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("order, missing", [(False, ()), (True, (8,))])
+@pytest.mark.parametrize(("order", "missing"), [(False, ()), (True, (8,))])
 def test_waits_for_the_order_packet_and_for_every_track(order, missing):
     bench = Bench()
 
@@ -141,7 +143,8 @@ def test_waits_for_the_order_packet_and_for_every_track(order, missing):
         slots = await bench.stage(ctx, 0, 1, [[3, 8], [0]], order=order, missing=missing)
         await bench.settle(ctx)
         assert await bench.visible(ctx) == first_slots()
-        assert bench.counts == {"chain": 0, "track": 0, "group": 0} and bench.due == []
+        assert bench.counts == {"chain": 0, "track": 0, "group": 0}
+        assert bench.due == []
         # Another set does not wait for it.
         other = await bench.stage(ctx, 1, 1, [[9]])
         await bench.settle(ctx)
@@ -209,16 +212,14 @@ def test_a_chain_becomes_visible_at_once():
     seen = set()
 
     async def testbench(ctx):
-        gseq = 0
         now = first_slots()
-        for _ in range(25):
+        for gseq in range(1, 26):
             places = rng.sample(sorted(now), rng.randint(2, G.group_limit))
             chains = []
             while places:
                 size = rng.randint(1, len(places))
                 chains.append(places[:size])
                 places = places[size:]
-            gseq += 1
             slots = await bench.stage(ctx, 0, gseq, chains)
             prefixes = [now]
             for chain in chains:

@@ -78,7 +78,8 @@ def test_reading_at_the_same_time_loses_nothing():
         last = 0
         while not done:
             code, value = await access(ctx, dut.bus, Reg.COUNTERS + Counter.GROUPS)
-            assert code == Code.OK and value >= last
+            assert code == Code.OK
+            assert value >= last
             last = value
         assert await access(ctx, dut.bus, Reg.COUNTERS + Counter.GROUPS) == (Code.OK, 100)
 
@@ -103,7 +104,7 @@ def test_what_is_no_counter_is_refused():
     simulate(dut, testbench)
 
 
-@pytest.mark.parametrize("amount, pending", [(0, 1), (3, 2), (1, 17)])
+@pytest.mark.parametrize(("amount", "pending"), [(0, 1), (3, 2), (1, 17)])
 def test_tally_bounds(amount, pending):
     with pytest.raises(ValueError, match=f"amount {amount}, pending {pending}"):
         Tally(amount, pending)

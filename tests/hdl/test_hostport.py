@@ -69,7 +69,7 @@ async def ask(bench, ctx, type_, **fields):
 NONE = (PayloadKind.NONE, 0)
 
 
-@pytest.mark.parametrize("volume, track, count", [
+@pytest.mark.parametrize(("volume", "track", "count"), [
     (0, 0, 1), (1, 2, 3), (1, 0, G.tracks_per_volume), (0, G.tracks_per_volume - 1, 1)])
 def test_read(volume, track, count):
     bench = Bench()
@@ -83,12 +83,13 @@ def test_read(volume, track, count):
                 PayloadKind.TRACK, G.index(volume, track + n))
         await ctx.tick().repeat(20)
         assert not ctx.get(bench.dut.submit.valid)
-        assert bench.refused == 0 and bench.read == count
+        assert bench.refused == 0
+        assert bench.read == count
 
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("volume, track, count, code", [
+@pytest.mark.parametrize(("volume", "track", "count", "code"), [
     (G.volumes, 0, 1, Code.BAD_VOLUME),
     (0xFF, 0xFFFF, 0, Code.BAD_VOLUME),
     (0, G.tracks_per_volume, 1, Code.BAD_TRACK),
@@ -107,7 +108,8 @@ def test_read_refused(volume, track, count, code):
             Type.READ_DATA, {"tag": 3, "code": code, "volume": volume, "track": track}, *NONE)
         await ctx.tick().repeat(20)
         assert not ctx.get(bench.dut.submit.valid)
-        assert bench.refused == 1 and bench.read == 0
+        assert bench.refused == 1
+        assert bench.read == 0
 
     bench.run(testbench)
 
@@ -167,7 +169,7 @@ def test_lost_session_abandons_a_read():
     simulate(bench.dut, testbench, clocks=5_000)
 
 
-@pytest.mark.parametrize("address, count", [(0, 1), (5, 7), (0, MAX_REGISTERS),
+@pytest.mark.parametrize(("address", "count"), [(0, 1), (5, 7), (0, MAX_REGISTERS),
                                             (LAST_REGISTER, 1)])
 def test_register_read(address, count):
     bench = Bench()
@@ -181,7 +183,7 @@ def test_register_read(address, count):
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("address, count, code", [
+@pytest.mark.parametrize(("address", "count", "code"), [
     (0, 0, Code.BAD_VALUE),
     (0, MAX_REGISTERS + 1, Code.BAD_VALUE),
     (0, 255, Code.BAD_VALUE),
@@ -198,7 +200,7 @@ def test_register_read_refused(address, count, code):
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("address, code", [(2, Code.OK), (LAST_REGISTER, Code.READ_ONLY),
+@pytest.mark.parametrize(("address", "code"), [(2, Code.OK), (LAST_REGISTER, Code.READ_ONLY),
                                            (LAST_REGISTER + 1, Code.BAD_REGISTER)])
 def test_register_write(address, code):
     bench = Bench()
@@ -214,7 +216,7 @@ def test_register_write(address, code):
 
 
 @pytest.mark.parametrize("role", [Role.SOURCE, Role.TARGET])
-@pytest.mark.parametrize("type_, length, code", [
+@pytest.mark.parametrize(("type_", "length", "code"), [
     (Type.READ, 1, Code.BAD_LENGTH), (Type.REG_READ, 4, Code.BAD_LENGTH),
     (Type.REG_WRITE, 512, Code.BAD_LENGTH), (Type.DATA, 0, Code.UNKNOWN_TYPE),
     (Type.ORDER, 3, Code.UNKNOWN_TYPE), (Type.STATUS, 0, Code.UNKNOWN_TYPE),
@@ -227,7 +229,8 @@ def test_errors(role, type_, length, code):
     async def testbench(ctx):
         assert await ask(bench, ctx, type_, length=length, raw=0x0102030405060708) == (
             Type.ERROR, {"tag": 0x0708, "code": code, "type": type_}, *NONE)
-        assert bench.accesses == [] and bench.refused == 1
+        assert bench.accesses == []
+        assert bench.refused == 1
         assert (await ask(bench, ctx, Type.REG_WRITE, tag=1))[0] == Type.REG_STATUS
 
     bench.run(testbench)
@@ -284,7 +287,7 @@ def test_answers_of_the_source_are_merged_and_refusals_counted():
             await put(ctx, dut.status, descriptor(Type.CHAIN_STATUS, tag=1, code=code))
 
     async def reconnects(ctx):
-        for n in range(2):
+        for _n in range(2):
             await put(ctx, dut.reconnects, descriptor(Type.RECONNECT, volume=1, track=0x0505))
 
     async def read(ctx):

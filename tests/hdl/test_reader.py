@@ -92,7 +92,8 @@ def test_slot_is_pinned_until_the_last_byte_is_taken():
         for _ in range(G.target_slots - G.tracks):
             given.append(await get(ctx, tables.free.pop))
         await ctx.tick().repeat(10)
-        assert old not in given and not ctx.get(tables.free.pop.valid)
+        assert old not in given
+        assert not ctx.get(tables.free.pop.valid)
         assert bytes([first.data]) + await bench.rest(ctx) == pattern(old)
         assert await get(ctx, tables.free.pop) == old
         await bench.start(ctx, PayloadKind.TRACK, index)
@@ -124,7 +125,8 @@ def test_registers_lowest_byte_first():
             asked.clear()
             await bench.start(ctx, PayloadKind.REGS, address | count << 16)
             assert await bench.rest(ctx) == b"".join(
-                (a * 0x01020304 % 2**32).to_bytes(4, "little") for a in range(address, address + count))
+                (a * 0x01020304 % 2**32).to_bytes(4, "little")
+                for a in range(address, address + count))
             assert asked == list(range(address, address + count)), "each is read once"
             await ctx.tick().repeat(8)
 

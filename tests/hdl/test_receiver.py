@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from amaranth import *
 from amaranth.lib.wiring import connect
@@ -6,8 +8,7 @@ from firmware_model.wire import SetWord, Type
 from hdl.receiver import Receiver
 from hdl.slotwriter import SlotWriter
 
-from .target_bench import (
-    SMALL, Tables, seeded, send, send_data, send_order, simulate)
+from .target_bench import SMALL, Tables, seeded, send, send_data, send_order, simulate
 
 G = SMALL
 FREE = G.target_slots - G.tracks - G.links      # slots on the list when all is quiet
@@ -158,7 +159,7 @@ def test_several_groups_of_two_sets_in_any_order():
                 head = G.index(*entries[0][:2])
                 assert await bench.tables.group(ctx, set_, gseq) == (
                     head, len(entries), len(entries))
-                for (volume, track, ends), after in zip(entries, entries[1:]):
+                for (volume, track, ends), after in itertools.pairwise(entries):
                     link = await bench.tables.link(ctx, G.index(volume, track))
                     assert (link.next, link.end_of_chain) == (G.index(*after[:2]), ends)
             assert ctx.get(bench.tables.free.level) == FREE - 10
@@ -206,7 +207,7 @@ def test_track_of_a_complete_group_is_not_staged_again():
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("done, stale, future", [
+@pytest.mark.parametrize(("done", "stale", "future"), [
     (7, [7, 6, 1, 7 - 0x7FFF], [12, 13, 7 + 0x7FFF]),
     (65534, [65534, 65533, 40000], [65534 + 5, 5]),
     (0, [0, 65535], [5, 0x7FFF]),
@@ -241,7 +242,7 @@ TRACK = bytes(G.track_bytes)
 FINE = {"set": 0, "epoch": 0, "gseq": 1}
 
 
-@pytest.mark.parametrize("type_, payload, fields", [
+@pytest.mark.parametrize(("type_", "payload", "fields"), [
     pytest.param(Type.DATA, TRACK, {**FINE, "set": G.sets}, id="set"),
     pytest.param(Type.DATA, TRACK, {**FINE, "set": 128}, id="set-high-bit"),
     pytest.param(Type.DATA, TRACK, {**FINE, "epoch": 1}, id="epoch"),
@@ -303,7 +304,7 @@ def test_longest_order_packet():
         await bench.tables.ready(ctx)
         await ctx.tick().repeat(600)
         assert await bench.tables.group(ctx, 0, 1) == (0, len(entries), 0)
-        for (volume, track, ends), after in zip(entries, entries[1:]):
+        for (volume, track, ends), after in itertools.pairwise(entries):
             link = await bench.tables.link(ctx, G.index(volume, track))
             assert (link.next, link.end_of_chain) == (G.index(*after[:2]), ends)
 

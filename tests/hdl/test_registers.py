@@ -2,8 +2,7 @@
 import pytest
 from amaranth import *
 
-from firmware_model.wire import (
-    POLL_UNIT, REGISTERS, SLOW_TICK, Code, Counter, Reg, Role)
+from firmware_model.wire import POLL_UNIT, REGISTERS, SLOW_TICK, Code, Counter, Reg, Role
 from hdl.registers import GROUP_TIMEOUT_RESET, POLL_INTERVAL_RESET, Registers
 
 from .target_bench import SMALL, access, simulate
@@ -65,7 +64,7 @@ def test_every_register_is_what_the_table_says(role):
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("channel", (False, True))
+@pytest.mark.parametrize("channel", [False, True])
 def test_windows(role, channel):
     dut = Registers(SMALL, role, channel=channel)
     windows = {Reg.COUNTERS: True, Reg.COUNTERS + Counter.POLLS: True, Reg.LINK_COUNTERS: True,
@@ -95,7 +94,7 @@ def test_cycles_are_one_number_in_two_words():
 
     async def testbench(ctx):
         ctx.set(dut._cycles, (5 << 32) - 3)
-        code, low = await access(ctx, dut.bus, Reg.CYCLES)
+        _code, low = await access(ctx, dut.bus, Reg.CYCLES)
         assert low >= 2**32 - 3, "read before the low word wraps"
         await ctx.tick().repeat(20)
         assert await access(ctx, dut.bus, Reg.CYCLES_HIGH) == (Code.OK, 4)

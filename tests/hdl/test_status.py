@@ -54,11 +54,12 @@ class Bench(Elaboratable):
         link = (0, 0, 1)[ctx.get(valid)]
         descriptor = await get(ctx, self.dut.submit[link])
         type_, fields = fields_of(descriptor)
-        assert type_ == Type.STATUS and descriptor.kind == PayloadKind.NONE
+        assert type_ == Type.STATUS
+        assert descriptor.kind == PayloadKind.NONE
         return link, fields
 
 
-@pytest.mark.parametrize("up, expected", [(0b11, [0, 1, 0]), (0b01, [0, 0, 0]),
+@pytest.mark.parametrize(("up", "expected"), [(0b11, [0, 1, 0]), (0b01, [0, 0, 0]),
                                           (0b10, [1, 1, 1])])
 def test_home_link_or_the_next_one_up(up, expected):
     bench = Bench()

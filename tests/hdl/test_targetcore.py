@@ -1,5 +1,7 @@
 """The target without lines: frames in on two links in any order, reads on the host port."""
 
+import itertools
+
 import pytest
 from amaranth import *
 
@@ -180,8 +182,10 @@ def test_reads_see_prefixes_while_groups_commit(seed):
 
     async def reader(ctx):
         await ctx.tick().until(bench.dut.ready)
-        while not over:
-            if rng.random() < 0.3:
+        for turn in itertools.count():
+            if over:
+                break
+            if turn % 4 == 0:
                 held_at.append(await bench.check_dump_on_hold(ctx))
                 continue
             volume = rng.randrange(G.volumes)
@@ -200,7 +204,8 @@ def test_reads_see_prefixes_while_groups_commit(seed):
         assert counters[Counter.GROUPS] == GROUPS
         assert counters[Counter.CHAINS] == sum(found.values())
         assert counters[Counter.COMMANDS] == source.versions
-        assert counters[Counter.DUPLICATES] > 0 and counters[Counter.REJECTED] == 0
+        assert counters[Counter.DUPLICATES] > 0
+        assert counters[Counter.REJECTED] == 0
         bench.closing = True
 
     bench.run(cutter, reader)
@@ -248,7 +253,8 @@ def test_every_register_over_the_host_port():
         for set_ in range(G.sets):
             page = await bench.registers(ctx, Reg.SET_PAGES + SET_PAGE_WORDS * set_,
                                          SET_PAGE_WORDS)
-            assert page[SetWord.NEXT] == 1 and page[SetWord.VOLUMES] == 1
+            assert page[SetWord.NEXT] == 1
+            assert page[SetWord.VOLUMES] == 1
         for address in (Reg.VOLUME_SET, Reg.CHANNEL, Reg.CREDIT):
             (answer, payload), = await bench.request(ctx, Type.REG_READ, address=address, count=1)
             assert (answer["code"], payload) == (Code.BAD_REGISTER, b"")
