@@ -31,8 +31,8 @@ class Rig(SourceTables):
     def __init__(self, geometry=SMALL, mutation=None):
         super().__init__(Sequencer(geometry, mutation=mutation), geometry)
         self.notices = []
-        self.pulses = {name: 0 for name in (
-            "group", "group_track", "polled", "group_done", "resent", "rejected", "walking")}
+        self.pulses = dict.fromkeys(("group", "group_track", "polled", "group_done", "resent",
+                                     "rejected", "walking"), 0)
         self.reconnected = []
 
     async def watch(self, ctx):
