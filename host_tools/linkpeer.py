@@ -44,7 +44,8 @@ class _Entry:
 
     line: bytes
     order: int              # number of its last transmission
-    sent_at: float
+    sent_at: float          # last transmission
+    first_at: float         # first transmission
     acked: bool = False
     lost: bool = False
     again: bool = False     # transmitted more than once
@@ -298,7 +299,7 @@ class LinkPeer:
         lseq = (state.tail + len(state.entries)) % 256
         if not state.entries:
             state.waiting_since = now
-        entry = _Entry(wire.to_line(wire.pack(type_, lseq, payload, **fields)), state.order, now)
+        entry = _Entry(wire.to_line(wire.pack(type_, lseq, payload, **fields)), state.order, now, now)
         state.order += 1
         state.entries.append(entry)
         self.counters.frames_sent += 1
@@ -325,7 +326,11 @@ class LinkPeer:
             entry.acked = progress = True
             if not entry.lost:
                 state.newest = max(state.newest, entry.order)
-            if not entry.again:
+            if entry.again:
+                # Which copy is meant is not known. Taking the first makes the time too long
+                # for once; taking the last could make it too short for good.
+                state.trip = max(state.trip, now - entry.first_at)
+            else:
                 state.trip = now - entry.sent_at
                 state.tries = 0
         if progress:

@@ -17,6 +17,26 @@ STROBES = ("frame_sent", "resent", "frame_received", "duplicate", "bad_frame", "
            "session", "ack_sent")
 
 
+class Probe(wiring.Component):
+    """Counts the pulses of an engine in gateware: a bench that samples them is ten times slower.
+
+    ``attention`` is high while a payload byte or an event waits.
+    """
+
+    def __init__(self, engine):
+        self.engine = engine
+        super().__init__({name: wiring.Out(16) for name in (*STROBES, "flushed", "started")}
+                         | {"attention": wiring.Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        for name in (*STROBES, "flushed", "started"):
+            with m.If(getattr(self.engine, name)):
+                m.d.sync += getattr(self, name).eq(getattr(self, name) + 1)
+        m.d.comb += self.attention.eq(self.engine.sink.valid | self.engine.events.valid)
+        return m
+
+
 class Pair(wiring.Component):
     """Two engines whose lines are not connected: the bench is the wire."""
 
@@ -24,13 +44,32 @@ class Pair(wiring.Component):
         parameters = {"window": 8, "max_payload": 16, "initial_trip": 8} | parameters
         self.a = LinkEngine(role=wire.Role.SOURCE, **parameters)
         self.b = LinkEngine(role=wire.Role.TARGET, **parameters)
+        self.probes = [Probe(self.a), Probe(self.b)]
         super().__init__({"reset_b": wiring.In(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.a = self.a
         m.submodules.b = ResetInserter(self.reset_b)(self.b)
+        m.submodules.probe_a, m.submodules.probe_b = self.probes
         m.d.comb += [self.a.divisor.eq(CLOCKS << 8), self.b.divisor.eq(CLOCKS << 8)]
+        return m
+
+
+class Single(wiring.Component):
+    """One engine with its probe."""
+
+    def __init__(self, **parameters):
+        parameters = {"window": 8, "max_payload": 32, "initial_trip": 8} | parameters
+        self.engine = LinkEngine(**parameters)
+        self.probe = Probe(self.engine)
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = self.engine
+        m.submodules.probe = self.probe
+        m.d.comb += self.engine.divisor.eq(CLOCKS << 8)
         return m
 
 
@@ -94,62 +133,51 @@ class Wire:
 def wires(pair, a_to_b, b_to_a):
     """Background process that carries both directions, a clock late."""
     async def carry(ctx):
+        rx = [1, 1]
         async for _, _, a, b in ctx.tick().sample(pair.a.tx, pair.b.tx):
-            ctx.set(pair.b.rx, a_to_b.step(a))
-            ctx.set(pair.a.rx, b_to_a.step(b))
+            levels = [a_to_b.step(a), b_to_a.step(b)]
+            for i, port in enumerate((pair.b.rx, pair.a.rx)):
+                if levels[i] != rx[i]:
+                    rx[i] = levels[i]
+                    ctx.set(port, levels[i])
     return carry
 
 
 @dataclasses.dataclass
 class End:
-    """What happens at one engine: strobes counted, events with their payload collected."""
+    """What happens at one engine: pulses counted, events with their payload collected."""
 
     engine: LinkEngine
+    probe: Probe
     events: list = dataclasses.field(default_factory=list)
-    counts: dict = dataclasses.field(default_factory=lambda: dict.fromkeys(STROBES, 0))
-    flushes: int = 0
-    starts: int = 0
     stall: int = 0          # clocks to wait before each event and payload byte is taken
 
-    async def count(self, ctx):
-        engine = self.engine
-        signals = [getattr(engine, name) for name in STROBES]
-        async for _, _, flushed, started, *pulses in ctx.tick().sample(
-                engine.flushed, engine.started, *signals):
-            self.flushes += flushed
-            self.starts += started
-            if any(pulses):
-                for name, pulse in zip(STROBES, pulses, strict=True):
-                    self.counts[name] += pulse
+    def count(self, ctx, name):
+        return ctx.get(getattr(self.probe, name))
 
     async def take(self, ctx):
         engine = self.engine
         payload = bytearray()
-        ctx.set(engine.sink.ready, 1)
         while True:
-            _, _, sink_valid, index, byte, event_valid = await ctx.tick().sample(
-                engine.sink.valid, engine.sink.index, engine.sink.data, engine.events.valid)
-            if sink_valid:
+            await until(ctx, self.probe.attention)
+            for _ in range(self.stall):
+                await ctx.tick()
+            if ctx.get(engine.sink.valid):
+                index = ctx.get(engine.sink.index)
                 if index == 0:
                     payload.clear()
                 assert index == len(payload)
-                payload.append(byte)
-                await self._pause(ctx, engine.sink.ready)
-            elif event_valid:
-                for _ in range(self.stall):
-                    await ctx.tick()
-                ctx.set(engine.events.ready, 1)
-                event, = await until(ctx, engine.events.valid, engine.events.payload)
-                ctx.set(engine.events.ready, 0)
+                payload.append(ctx.get(engine.sink.data))
+                ready = engine.sink.ready
+            else:
+                assert ctx.get(engine.events.valid)
+                event = ctx.get(engine.events.payload)
                 assert event.length in (0, len(payload))
                 self.events.append((event.type, event.header, bytes(payload[:event.length])))
-
-    async def _pause(self, ctx, ready):
-        if self.stall:
-            ctx.set(ready, 0)
-            for _ in range(self.stall):
-                await ctx.tick()
+                ready = engine.events.ready
             ctx.set(ready, 1)
+            await ctx.tick()
+            ctx.set(ready, 0)
 
     async def provide(self, ctx):
         """Payload: ``arg`` bits 0..7 give the length, bits 8.. the first byte."""
@@ -166,7 +194,7 @@ class End:
 
     @property
     def processes(self):
-        return [self.count, self.take, self.provide]
+        return [self.take, self.provide]
 
 
 def expected_payload(arg, marks=False):
@@ -201,6 +229,7 @@ class SerialPeer:
         self.cut = False
         self.now = 0.0
         self._fed = 0
+        self._level = 1
 
     async def carry(self, ctx):
         async for _, _, level in ctx.tick().sample(self.engine.tx):
@@ -214,4 +243,7 @@ class SerialPeer:
                 out = self.peer.poll(self.now)
                 if out and not self.cut:
                     self.sender.send(out)
-            ctx.set(self.engine.rx, self.sender.step())
+            level = self.sender.step()
+            if level != self._level:
+                self._level = level
+                ctx.set(self.engine.rx, level)
