@@ -1,6 +1,7 @@
 """The chain processor: all or nothing, one answer, and the faults in their order."""
 
 import pytest
+from amaranth import *
 from amaranth.lib import wiring
 
 from firmware_model import wire
@@ -18,6 +19,7 @@ from .source_bench import (
     stream_get,
     stream_put,
     ticks,
+    until,
 )
 from .streams import StreamMonitor
 
@@ -27,8 +29,9 @@ TRACK = SMALL.track_bytes
 class Rig(SourceTables):
     """A ChainProcessor whose slot in hand is the head of the free list."""
 
-    def __init__(self, geometry=SMALL):
-        super().__init__(ChainProcessor(geometry), geometry)
+    def __init__(self, geometry=SMALL, mutation=None):
+        super().__init__(ChainProcessor(geometry, mutation=mutation), geometry)
+        self.drain = Signal()       # the test takes slots itself
         self.monitor = StreamMonitor(self.dut.status, "status")
 
     def elaborate(self, platform):
@@ -37,7 +40,7 @@ class Rig(SourceTables):
         m.d.comb += [
             self.dut.slot.eq(self.free.pop.payload),
             self.dut.slot_valid.eq(self.free.pop.valid),
-            self.free.pop.ready.eq(self.dut.take),
+            self.free.pop.ready.eq(self.dut.take | self.drain),
             self.dut.free_level.eq(self.free.level),
         ]
         return m
@@ -465,5 +468,30 @@ def test_nothing_is_awaited_under_the_lock():
         ctx.set(rig.dut.events.valid, 1)
         await ticks(ctx, 20)
         assert not ctx.get(rig.dut.events.ready)        # one chain at a time
+
+    rig.run(bench)
+
+
+@pytest.mark.parametrize("mutation", [None, "pending_not_set", "end_of_chain_dropped",
+                                      "slot_freed_while_pending"])
+def test_mutations_show(mutation):
+    """What the deliberate faults of this component do; without one, all is well."""
+    rig = Rig(mutation=mutation)
+
+    async def bench(ctx):
+        await rig.commit(ctx, 1, [(0, 0)])
+        await rig.commit(ctx, 2, [(0, 1)])
+        state = await rig.state(ctx, rig.geometry.index(0, 0))
+        assert state.pending == (mutation != "pending_not_set")
+        marks = [begins for _, _, begins in await rig.order(ctx, 0)]
+        assert marks == [True, mutation != "end_of_chain_dropped"]
+        await ticks(ctx, 5)
+        free = set()
+        ctx.set(rig.drain, 1)
+        for _ in range(SMALL.spare_slots):
+            slot, = await until(ctx, rig.free.pop.valid, rig.free.pop.payload)
+            free.add(slot)
+        ctx.set(rig.drain, 0)
+        assert (state.slot in free) == (mutation == "slot_freed_while_pending")
 
     rig.run(bench)
