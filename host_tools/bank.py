@@ -109,7 +109,7 @@ class _File:
         self.submitted = submitted
         self.depth = depth
         self.tickets: list[Ticket] = []
-        self.error: FarsideError | None = None
+        self.error: BaseException | None = None
         self._cache: dict[int, bytes] = {}
         self._dirty: dict[int, None] = {}
         self._size = database_bytes(self._track(0) if extent.geometry.track_bytes >= 32
@@ -118,7 +118,11 @@ class _File:
     def _track(self, number: int) -> bytes:
         """A track as last written, from the cache or the board."""
         if number not in self._cache:
-            self._cache[number] = self.store.read(*self.extent.place(number))
+            try:
+                self._cache[number] = self.store.read(*self.extent.place(number))
+            except BaseException as error:
+                self.error = error
+                raise
         return self._cache[number]
 
     def xRead(self, amount: int, offset: int) -> bytes:
@@ -152,7 +156,7 @@ class _File:
             return True
         try:
             ticket = self.store.submit(chain, depth=self.depth)
-        except FarsideError as error:
+        except BaseException as error:      # an interrupt too must find its way around SQLite
             self.error = error
             raise apsw.IOError from error
         self.tickets = [t for t in self.tickets if not t.done] + [ticket]

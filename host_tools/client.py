@@ -1,9 +1,5 @@
 """The client library: one board behind one port.
 
-Everything happens inside calls of the client, in the caller's thread: there is no queue drained
-behind its back and no callback at a bad time. All waiting is :meth:`Transport.read`, so the
-same library serves a serial port, a pty, a socket and a simulation with its own time.
-
     with Client.open("/dev/ttyUSB0") as board:
         board.write([(0, 17, data)])
         board.wait_settled()
@@ -13,81 +9,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
+from typing import Self
 
 from firmware_model import wire
-from firmware_model.geometry import Geometry, GeometryError
+from firmware_model.geometry import GeometryError
 
 from .chains import ChainBook, State, Ticket, Write
 from .channels import LinkControl
-from .errors import (
-    BoardError,
-    NoAnswer,
-    NotABoard,
-    NotSettling,
-    ProtocolError,
-    UsageError,
-    WrongRole,
-    WrongVersion,
-)
-from .linkpeer import LinkPeer
-from .stats import Disconnect, SetPage, Stats
+from .errors import BoardError, NotSettling, ProtocolError, UsageError, WrongRole
+from .session import HELLO_SECONDS, Request, Session, values_of
+from .stats import Disconnect, SetPage
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
 
 log = logging.getLogger("farside.client")
 
-HELLO_SECONDS = 3.0     # a simulated board may need a second to come to its first hello
-SILENCE_SECONDS = 20.0  # with hellos and acknowledgements a live line is never silent so long
 SETTLE_SECONDS = 60.0   # without any progress; a resend after a time-out is far below it
-SLICE = 0.02            # how long other clients wait for their turn (see ``beside``)
 FRAMES_AHEAD = 8        # frames on the line: 20 ms at 2 Mbaud, more than a USB adapter's pause, and
                         # not much is sent in vain when a chain is refused
 READ_TRACKS = 16        # tracks of one READ: short enough to keep a hold short
 READS_IN_FLIGHT = 2     # the next request waits at the board when the last answer leaves
 HOLD_SLACK = 8          # a hold lasts this many times what the reads under it should take
 MAX_HOLD = 0xFFFF
-IDLE_PAGE_POLL = 0.005
-TAGS = 1 << 16
-
-REGISTERS = {register.name: register for register in wire.REGISTERS}
+PAGE_POLL_SECONDS = 0.005
 
 
-@dataclass(eq=False)
-class _Request:
-    """A read or register access: harmless when repeated, so a new session just sends it again."""
+class Client(Session):
+    """A source or target: chains, reads, consistency sets, links.
 
-    type: wire.Type
-    fields: dict[str, int]
-    answers: int
-    got: list[wire.Frame] = field(default_factory=list)
-    error: int = 0
-
-    @property
-    def done(self) -> bool:
-        return bool(self.error) or len(self.got) >= self.answers
-
-
-class Client:
-    """A session with one board.
-
-    Parameters
-    ----------
-    transport : Transport
-        The line; the client closes it.
-    name : str
-        What messages call the line, usually the port.
-    role : wire.Role or None
-        Refuse a board of another role; None takes either.
-    hello_timeout : float
-        Seconds of the transport's clock to wait for the board's hello.
+    Parameters, and what is raised, as for :class:`~host_tools.session.Session`.
 
     Attributes
     ----------
-    geometry : Geometry
-        As the board's registers state it.
-    role : wire.Role
-        What the board is.
     volume_set : list of int
         Consistency set of each volume.
     on_commit : callable
@@ -96,41 +48,18 @@ class Client:
         ``on_reconnect(disconnect)`` for every RECONNECT.
     disconnects : list of Disconnect
         Every disconnection that has ended, with its duration in clocks.
-    beside : list of Client
-        Other clients that are served while this one waits, so that their lines stay alive.
-
-    Raises
-    ------
-    NotABoard, WrongVersion, WrongRole
-        By the constructor, after closing the transport.
-    NoAnswer, PortLost, ProtocolError
-        By any call.
     """
 
     def __init__(self, transport: Transport, *, name: str = "board",
                  role: wire.Role | None = None, hello_timeout: float = HELLO_SECONDS) -> None:
-        self.transport = transport
-        self.name = name
         self.on_commit: Callable[[int, int, tuple[Write, ...]], None] = lambda *_: None
         self.on_reconnect: Callable[[Disconnect], None] = lambda _: None
         self.disconnects: list[Disconnect] = []
-        self.beside: list[Client] = []
-        self.sessions_lost = 0
         self._book = ChainBook([], self._commit_chain)
-        self._requests: dict[int, _Request] = {}
-        self._recovery: list[tuple[int, _Request]] = []
+        self._recovery: list[tuple[int, Request]] = []
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
-        self._tag = 0
-        self._peer = LinkPeer(wire.Role.HOST, ordered=True)
-        self._session = self._peer.session_count
-        self._heard = transport.now()
+        super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
-            self._hello(hello_timeout)
-            self.geometry, self.role = self._read_geometry()
-            self._peer.window = min(self._peer.window, self.geometry.window)
-            if role is not None and self.role != role:
-                raise WrongRole(f"{name} is a {self.role.name.lower()}, and this needs the "
-                                f"{role.name.lower()}: give the other port")
             self.volume_set = self._read_volume_sets()
             self._book = ChainBook([page.chains for page in self.pages()], self._commit_chain)
         except BaseException:
@@ -139,295 +68,63 @@ class Client:
 
     @classmethod
     def open(cls, port: str, *, role: wire.Role | None = None,
-             baud: int = DEFAULT_BAUD) -> Client:
+             baud: int = DEFAULT_BAUD) -> Self:
         """Open ``port`` (device, pty or ``socket://``) and greet the board behind it."""
         return cls(SerialTransport(port, baud), name=port, role=role)
-
-    def close(self) -> None:
-        """Let the port go. Chains that are not committed are lost: see :meth:`flush`."""
-        self.transport.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
-
-    # -- the line --------------------------------------------------------------------------
-
-    def pump(self, timeout: float = 0.0) -> None:
-        """Send what is due and handle what has arrived, waiting at most ``timeout`` seconds."""
-        if self.beside:
-            timeout = min(timeout, SLICE)
-            for other in self.beside:
-                other._turn(0.0)
-        self._turn(timeout)
-
-    def _turn(self, timeout: float) -> None:
-        self._send_due()
-        now = self.transport.now()
-        until = now + timeout
-        for event in (self._peer.deadline(now), self._book.next_event()):
-            if event is not None:
-                until = min(until, event)
-        data = self.transport.read(max(0.0, until - now))
-        if data:
-            now = self.transport.now()
-            for frame in self._peer.feed(data, now):
-                self._heard = now
-                self._handle(frame, now)
-        self._send_due()
-
-    def _send_due(self) -> None:
-        now = self.transport.now()
-        data = self._peer.poll(now)
-        self._watch_session()
-        if self._peer.up:
-            while self._peer.unsettled < FRAMES_AHEAD and self._send_chains(now):
-                pass
-            data += self._peer.poll(now)
-        if data:
-            self.transport.write(data)
-
-    def _watch_session(self) -> None:
-        """Notice that the line has started anew, and account for what was under way."""
-        if self._peer.session_count == self._session or not self._peer.up:
-            return
-        first, self._session = self._session == 0, self._peer.session_count
-        if first:
-            return
-        self.sessions_lost += 1
-        self._open = None
-        log.warning("%s: the session has started again", self.name)
-        requests, self._requests = list(self._requests.values()), {}
-        for request in requests:
-            if not request.done:
-                request.got.clear()
-                self._send_request(request)
-        self._recovery = [(set_, self._send_request(self._page_request(set_)))
-                          for set_ in self._book.session_lost()]
-
-    def _finish_recovery(self) -> None:
-        if not self._recovery or not all(request.done for _, request in self._recovery):
-            return
-        pages, self._recovery = self._recovery, []
-        self._book.recovered({set_: SetPage(set_, _values(request.got[0])).chains
-                              for set_, request in pages})
-
-    def _wait(self, done: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Pump until ``done()``; False once ``timeout`` seconds have passed.
-
-        Raises NoAnswer when nothing at all has been heard for a while.
-        """
-        start = self._heard = max(self._heard, self.transport.now())
-        while not done():
-            now = self.transport.now()
-            if timeout is not None and now - start >= timeout:
-                return False
-            if self._peer.up and not self._requests and not self._book.frames_in_flight:
-                self._heard = now       # nothing is owed: the line may be silent
-            if now - self._heard > SILENCE_SECONDS:
-                raise NoAnswer(f"{self.name} has not answered for {SILENCE_SECONDS:.0f} s: "
-                               "is the board still running?")
-            self.pump(0.25 if timeout is None else min(0.25, start + timeout - now))
-        return True
-
-    def _handle(self, frame: wire.Frame, now: float) -> None:
-        fields = frame.fields
-        match frame.type:
-            case wire.Type.CHAIN_STATUS:
-                log.debug("%s: chain %d: %s", self.name, fields["tag"], fields)
-                self._book.answered(fields["tag"], fields["code"], fields["detail"], now)
-            case wire.Type.RECONNECT:
-                notice = Disconnect(fields["volume"], fields["track"], fields["clocks"])
-                self.disconnects.append(notice)
-                self._book.reconnected(notice.volume)
-                self.on_reconnect(notice)
-            case wire.Type.REG_DATA | wire.Type.REG_STATUS | wire.Type.READ_DATA:
-                self._answer(frame)
-            case wire.Type.ERROR:
-                self._error(frame, now)
-            case _:
-                log.warning("%s: unexpected %s", self.name, frame.type.name)
-
-    def _answer(self, frame: wire.Frame) -> None:
-        request = self._requests.get(frame.fields["tag"])
-        if request is None:
-            return
-        request.got.append(frame)
-        request.error = frame.fields["code"]
-        if request.done:
-            del self._requests[frame.fields["tag"]]
-            self._finish_recovery()
-
-    def _error(self, frame: wire.Frame, now: float) -> None:
-        """The board could not act on a frame: whoever sent it fails with that code."""
-        tag, code = frame.fields["tag"], frame.fields["code"]
-        request = self._requests.pop(tag, None)
-        if request is not None:
-            request.error = code
-        elif self._book.in_use(tag):
-            self._book.answered(tag, code, 0, now)
-        else:
-            log.warning("%s: error %s for frame type 0x%02x", self.name, _code_name(code),
-                        frame.fields["type"])
-
-    def _next_tag(self) -> int:
-        while True:
-            self._tag = (self._tag + 1) % TAGS
-            if self._tag not in self._requests and not self._book.in_use(self._tag):
-                return self._tag
-
-    def _send_request(self, request: _Request) -> _Request:
-        tag = self._next_tag()
-        self._requests[tag] = request
-        if self._peer.up:       # else the new session will send it
-            self._peer.send(request.type, b"", tag=tag, **request.fields)
-        return request
-
-    def _ask(self, type_: wire.Type, answers: int = 1, **fields: int) -> _Request:
-        return self._send_request(_Request(type_, fields, answers))
-
-    def _complete(self, request: _Request, what: str) -> list[wire.Frame]:
-        self._wait(lambda: request.done)
-        if request.error:
-            raise BoardError(f"{self.name}: {what}: {_code_name(request.error)}", request.error)
-        return request.got
-
-    # -- hello and geometry ----------------------------------------------------------------
-
-    def _hello(self, timeout: float) -> None:
-        self._wait(lambda: self._peer.up or self._peer.mismatch is not None, timeout)
-        if self._peer.up:
-            return
-        if self._peer.mismatch is not None:
-            raise WrongVersion(
-                f"{self.name} speaks protocol version {self._peer.mismatch}, these tools speak "
-                f"version {wire.PROTOCOL_VERSION}: use tools and gateware of one release "
-                "(git pull && make)")
-        raise NotABoard(f"port {self.name} does not answer like a Farside board: "
-                        + (self._peer.refusal or "is it the board's host port, at the right "
-                           "--baud?"))
-
-    def _read_geometry(self) -> tuple[Geometry, wire.Role]:
-        values = self.registers(wire.Reg.MAGIC, wire.Reg.GENERATION + 1)
-        if values[wire.Reg.MAGIC] != wire.MAGIC:
-            raise NotABoard(f"port {self.name} does not answer like a Farside board: "
-                            f"its magic register is 0x{values[wire.Reg.MAGIC]:08x}")
-        if values[wire.Reg.VERSION] != wire.PROTOCOL_VERSION:
-            raise WrongVersion(
-                f"{self.name} speaks protocol version {values[wire.Reg.VERSION]}, these tools "
-                f"speak version {wire.PROTOCOL_VERSION}: use tools and gateware of one release "
-                "(git pull && make)")
-        clock = values[wire.Reg.CLOCK_HZ]
-
-        def rate(divisor: int) -> int:
-            return min(round(clock * 256 / max(divisor, 1)), clock // 5)
-
-        try:
-            role = wire.Role(values[wire.Reg.ROLE])
-            geometry = Geometry(
-                volumes=values[wire.Reg.VOLUMES],
-                tracks_per_volume=values[wire.Reg.TRACKS_PER_VOLUME],
-                track_bytes=values[wire.Reg.TRACK_BYTES], sets=values[wire.Reg.SETS],
-                links=values[wire.Reg.LINKS], chain_limit=values[wire.Reg.CHAIN_LIMIT],
-                spare_slots=values[wire.Reg.SPARE_SLOTS],
-                staging_slots=values[wire.Reg.STAGING_SLOTS],
-                groups_in_flight=values[wire.Reg.GROUPS_IN_FLIGHT],
-                window=values[wire.Reg.WINDOW],
-                volumes_per_set=values[wire.Reg.VOLUMES_PER_SET], clock_hz=clock,
-                host_baud=rate(values[wire.Reg.HOST_DIVISOR]),
-                link_baud=rate(values[wire.Reg.LINK_DIVISOR]))
-        except (GeometryError, ValueError) as error:
-            raise ProtocolError(f"{self.name} states an impossible geometry: {error}") from None
-        return geometry, role
 
     def _read_volume_sets(self) -> list[int]:
         if self.role != wire.Role.SOURCE:
             return [self.geometry.initial_set(v) for v in range(self.geometry.volumes)]
         return self.registers(wire.Reg.VOLUME_SET, self.geometry.volumes)
 
-    # -- registers and counters ------------------------------------------------------------
+    # -- what the session asks -------------------------------------------------------------
 
-    def registers(self, address: int, count: int) -> list[int]:
-        """``count`` registers from ``address`` on."""
-        requests = []
-        for at in range(address, address + count, wire.MAX_REGISTERS):
-            size = min(wire.MAX_REGISTERS, address + count - at)
-            requests.append((at, self._ask(wire.Type.REG_READ, address=at, count=size)))
-        values: list[int] = []
-        for at, request in requests:
-            values += _values(self._complete(request, f"registers from 0x{at:04x}")[0])
-        return values
+    def fill_line(self, now: float) -> None:
+        while self.peer.unsettled < FRAMES_AHEAD and self._send_chains(now):
+            pass
 
-    def reg(self, name: str) -> int:
-        """The register called ``name`` in ``wire.REGISTERS``."""
-        return self.registers(_register(name).address, 1)[0]
+    def take_frame(self, frame: wire.Frame, now: float) -> bool:
+        fields = frame.fields
+        if frame.type == wire.Type.CHAIN_STATUS:
+            log.debug("%s: chain %d: %s", self.name, fields["tag"], fields)
+            self._book.answered(fields["tag"], fields["code"], fields["detail"], now)
+        elif frame.type == wire.Type.RECONNECT:
+            notice = Disconnect(fields["volume"], fields["track"], fields["clocks"])
+            self.disconnects.append(notice)
+            self._book.reconnected(notice.volume)
+            self.on_reconnect(notice)
+        elif frame.type == wire.Type.ERROR and self._book.in_use(fields["tag"]):
+            self._book.answered(fields["tag"], fields["code"], 0, now)
+        else:
+            return False
+        return True
 
-    def set_reg(self, name: str | int, value: int) -> None:
-        """Write a register, by name or address."""
-        address = name if isinstance(name, int) else _register(name).address
-        if not 0 <= value < 1 << 32:
-            raise UsageError(f"register {name}: {value} does not fit 32 bits")
-        self._complete(self._ask(wire.Type.REG_WRITE, address=address, value=value),
-                       f"register {name} = {value}")
+    def tag_in_use(self, tag: int) -> bool:
+        return self._book.in_use(tag)
 
-    def set_registers(self, values: Sequence[tuple[int, int]]) -> None:
-        """Write several (address, value) at once, without waiting in between."""
-        requests = [(address, self._ask(wire.Type.REG_WRITE, address=address, value=value))
-                    for address, value in values]
-        for address, request in requests:
-            self._complete(request, f"register 0x{address:04x}")
+    def awaits_frames(self) -> bool:
+        return self._book.frames_in_flight > 0
 
-    def cycles(self) -> int:
-        """Clocks since reset."""
-        low, high = self.registers(wire.Reg.CYCLES, 2)
-        return low | high << 32
+    def next_event(self) -> float | None:
+        return self._book.next_event()
 
-    def counters(self) -> dict[str, int]:
-        """The side's counters by name (``wire.Counter``)."""
-        values = self.registers(wire.Reg.COUNTERS, len(wire.Counter))
-        return {counter.name.lower(): values[counter] for counter in wire.Counter}
+    def session_lost(self) -> None:
+        self._open = None
+        self._recovery = [(set_, self.send_request(self.page_request(set_)))
+                          for set_ in self._book.session_lost()]
 
-    def link_counters(self, link: int) -> dict[str, int]:
-        """Counters of one link by name (``wire.LinkCounter``)."""
-        self._check_link(link)
-        values = self.registers(wire.Reg.LINK_COUNTERS + wire.LINK_COUNTER_STRIDE * link,
-                                len(wire.LinkCounter))
-        return {counter.name.lower(): values[counter] for counter in wire.LinkCounter}
+    def answered_request(self) -> None:
+        if not self._recovery or not all(request.done for _, request in self._recovery):
+            return
+        pages, self._recovery = self._recovery, []
+        self._book.recovered({set_: SetPage(set_, values_of(request.got[0])).chains
+                              for set_, request in pages})
 
-    def _page_request(self, set_: int) -> _Request:
-        address = wire.Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_
-        return _Request(wire.Type.REG_READ,
-                        {"address": address, "count": wire.SET_PAGE_WORDS}, 1)
-
-    def page(self, set_: int) -> SetPage:
-        """The page of one set."""
-        return self.pages([set_])[0]
-
-    def pages(self, sets: Iterable[int] | None = None) -> list[SetPage]:
-        """The pages of ``sets``, or of all."""
-        which = list(range(self.geometry.sets) if sets is None else sets)
-        for set_ in which:
-            self._check_set(set_)
-        requests = [(s, self._send_request(self._page_request(s))) for s in which]
-        return [SetPage(s, _values(self._complete(r, f"page of set {s}")[0]))
-                for s, r in requests]
-
-    def stats(self) -> Stats:
-        """Everything the board counts."""
-        up = self.reg("links_up")
-        return Stats(
-            role=self.role.name.lower(), cycles=self.cycles(), free_slots=self.reg("free_slots"),
-            links_up=[n for n in range(self.geometry.links) if up >> n & 1],
-            counters=self.counters(),
-            links=[self.link_counters(n) for n in range(self.geometry.links)],
-            sets=self.pages())
+    # -- links -----------------------------------------------------------------------------
 
     def link(self, number: int) -> LinkControl:
         """The channel emulator of one link: cut it, restore it, delay it, disturb it."""
-        self._check_link(number)
+        self.check_link(number)
         return LinkControl(self, number)
 
     def cut_links(self, cut: bool = True) -> None:
@@ -470,7 +167,7 @@ class Client:
         self._book.add(ticket)
         self.pump()
         if depth is not None:
-            self._wait(lambda: self._book.outstanding <= depth)
+            self.wait_until(lambda: self._book.outstanding <= depth)
         return ticket
 
     def _send_chains(self, now: float) -> bool:
@@ -483,10 +180,10 @@ class Client:
             ticket = self._book.next_chain(now)
             if ticket is None:
                 return False
-            tag = self._next_tag()
+            tag = self.next_tag()
             flags = wire.Flag.RESUME if self._book.mark_sent(ticket, tag) else 0
             places = b"".join(wire.entry(volume, track) for volume, track, _ in ticket.writes)
-            self._peer.send(wire.Type.CHAIN, places, tag=tag, flags=int(flags),
+            self.peer.send(wire.Type.CHAIN, places, tag=tag, flags=int(flags),
                             count=len(ticket.writes))
             self._open = ticket, 0
             return True
@@ -494,7 +191,7 @@ class Client:
         if ticket.state is not State.SENT:
             self._open = None
             return True
-        self._peer.send(wire.Type.WRITE, ticket.writes[index][2], tag=ticket.tag, index=index)
+        self.peer.send(wire.Type.WRITE, ticket.writes[index][2], tag=ticket.tag, index=index)
         self._open = (ticket, index + 1) if index + 1 < len(ticket.writes) else None
         return True
 
@@ -503,7 +200,7 @@ class Client:
 
     def wait(self, ticket: Ticket, timeout: float | None = None) -> int:
         """Wait until ``ticket`` has committed; its number. Raises what refused it."""
-        if not self._wait(lambda: ticket.done, timeout):
+        if not self.wait_until(lambda: ticket.done, timeout):
             raise NotSettling(f"a chain of set {ticket.set} has not committed after {timeout} s: "
                               "are the links up?")
         if ticket.state is State.FAILED:
@@ -518,7 +215,7 @@ class Client:
     def flush(self, sets: Iterable[int] | None = None, timeout: float | None = None) -> None:
         """Wait until every submitted chain (of ``sets``) has committed at the source."""
         which = range(self.geometry.sets) if sets is None else list(sets)
-        if not self._wait(lambda: not any(self._book.queues[s].outstanding for s in which),
+        if not self.wait_until(lambda: not any(self._book.queues[s].outstanding for s in which),
                           timeout):
             raise NotSettling(f"{self._book.outstanding} chains have not committed after "
                               f"{timeout} s: are the links up?")
@@ -526,7 +223,7 @@ class Client:
     def run_dry(self, timeout: float | None = None) -> bool:
         """Wait until every submitted chain has committed or waits for a reconnect; False if
         that took longer than ``timeout`` seconds."""
-        return self._wait(lambda: self._book.stalled, timeout)
+        return self.wait_until(lambda: self._book.stalled, timeout)
 
     @property
     def outstanding(self) -> int:
@@ -548,7 +245,7 @@ class Client:
         """Ask for everything unsent of ``sets`` (all by default) to be sent now."""
         which = range(self.geometry.sets) if sets is None else list(sets)
         for set_ in which:
-            self._check_set(set_)
+            self.check_set(set_)
         self.set_reg("destage", sum(1 << s for s in which))
 
     def wait_settled(self, sets: Iterable[int] | None = None,
@@ -576,11 +273,7 @@ class Client:
                 behind = [page.set for page in pages if not page.settled]
                 raise NotSettling(f"sets {behind} have made no progress towards the target for "
                                   f"{stalled:.0f} s: are the links up?")
-            self.idle(IDLE_PAGE_POLL)
-
-    def idle(self, seconds: float) -> None:
-        """Serve the line for a while."""
-        self._wait(lambda: False, seconds)
+            self.idle(PAGE_POLL_SECONDS)
 
     def assign(self, volume: int, set_: int, timeout: float = SETTLE_SECONDS) -> None:
         """Move ``volume`` to consistency set ``set_``.
@@ -589,7 +282,7 @@ class Client:
         would be lost otherwise, so the board refuses with SET_BUSY until nothing is pending.
         """
         self.check_place(volume, 0)
-        self._check_set(set_)
+        self.check_set(set_)
         if self.role != wire.Role.SOURCE:
             raise WrongRole(f"{self.name} is a target, and sets are chosen at the source: "
                             "give the other port")
@@ -658,17 +351,17 @@ class Client:
     def _read_pieces(self, pieces: Sequence[tuple[int, int, int]], hold: int | None,
                      progress: Callable[[int], None]) -> list[bytes]:
         """Data of (volume, track, count) pieces, a few requests in flight, in order."""
-        asked: list[_Request] = []
+        asked: list[Request] = []
         data: list[bytes] = []
         size = 0
         for at, (volume, track, _) in enumerate(pieces):
             while len(asked) < min(at + READS_IN_FLIGHT, len(pieces)):
                 if hold is not None:
-                    self._ask(wire.Type.REG_WRITE, address=wire.Reg.HOLD, value=hold)
+                    self.ask(wire.Type.REG_WRITE, address=wire.Reg.HOLD, value=hold)
                 next_volume, next_track, next_count = pieces[len(asked)]
-                asked.append(self._ask(wire.Type.READ, next_count, volume=next_volume,
+                asked.append(self.ask(wire.Type.READ, next_count, volume=next_volume,
                                        track=next_track, count=next_count))
-            for offset, frame in enumerate(self._complete(asked[at], f"read {volume}:{track}")):
+            for offset, frame in enumerate(self.complete(asked[at], f"read {volume}:{track}")):
                 place = frame.fields["volume"], frame.fields["track"]
                 if place != (volume, track + offset) \
                         or len(frame.payload) != self.geometry.track_bytes:
@@ -687,31 +380,3 @@ class Client:
             self.geometry.check(volume, track)
         except GeometryError as error:
             raise UsageError(f"{error} of this board: see `farside info`") from None
-
-    def _check_set(self, set_: int) -> None:
-        if not 0 <= set_ < self.geometry.sets:
-            raise UsageError(f"set {set_} is outside 0..{self.geometry.sets - 1} of this board")
-
-    def _check_link(self, number: int) -> None:
-        if not 0 <= number < self.geometry.links:
-            raise UsageError(
-                f"link {number} is outside 0..{self.geometry.links - 1} of this board")
-
-
-def _values(frame: wire.Frame) -> tuple[int, ...]:
-    return tuple(int.from_bytes(frame.payload[i:i + 4], "little")
-                 for i in range(0, len(frame.payload), 4))
-
-
-def _register(name: str) -> wire.Register:
-    try:
-        return REGISTERS[name]
-    except KeyError:
-        raise UsageError(f"no register {name!r}: one of {', '.join(REGISTERS)}") from None
-
-
-def _code_name(code: int) -> str:
-    try:
-        return wire.Code(code).name
-    except ValueError:
-        return f"code {code}"

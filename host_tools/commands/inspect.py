@@ -95,6 +95,7 @@ def _check_assignments(board: Client, assign: tuple[tuple[int, list[int]], ...])
     """Refuse the whole command before its first effect."""
     geometry = board.geometry
     seen: set[int] = set()
+    after = list(board.volume_set)
     for set_, volumes in assign:
         if set_ >= geometry.sets:
             raise UsageError(f"set {set_} is outside 0..{geometry.sets - 1} of this board")
@@ -103,6 +104,10 @@ def _check_assignments(board: Client, assign: tuple[tuple[int, list[int]], ...])
             if volume in seen:
                 raise UsageError(f"volume {volume} is assigned twice: name it once")
             seen.add(volume)
+            after[volume] = set_
+            if after.count(set_) > geometry.volumes_per_set:
+                raise UsageError(f"set {set_} cannot have more than {geometry.volumes_per_set} "
+                                 "volumes: move one away first")
 
 
 @click.command()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +14,9 @@ from firmware_model import wire
 from ..errors import UsageError
 from ..workloads import WORKLOADS
 from . import common
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 
 @click.command(epilog="\b\nWorkloads:\n" + "\n".join(
@@ -50,9 +56,10 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
 
             interrupted = False
             try:
-                workloads.run(workload, board, chains, seed, submitted)
-                board.flush()
-                show(recorder.chains)
+                with interrupts_at_rest(board):
+                    workloads.run(workload, board, chains, seed, submitted)
+                    board.flush()
+                    show(recorder.chains)
             except KeyboardInterrupt:
                 interrupted = True
                 recorder.catch_up()
@@ -76,6 +83,30 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
             + (f", median {lines['median_ms']:.3g} ms" if lines["count"] else ""))
     if interrupted:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_at_rest(board: Client) -> Iterator[None]:
+    """Let the first interrupt wait until no answer is half taken in, so that the history holds
+    every chain whose answer has arrived. The second one strikes at once."""
+    interrupted = False
+
+    def remember(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    def strike() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    board.at_rest = strike
+    try:
+        yield
+    finally:
+        board.at_rest = lambda: None
+        signal.signal(signal.SIGINT, before)
 
 
 def disconnect_summary(disconnects: list[Any], clock_hz: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from firmware_model.geometry import Geometry
 from host_tools import bank, workloads
 from host_tools.bank import BankError, Extent, audit
-from host_tools.errors import UsageError
+from host_tools.errors import PortLost, UsageError
 from tests.host_tools.test_workloads import Memory
 
 SIZES = [
@@ -172,3 +172,21 @@ def test_audit_notices_wrong_books():
     connection.close()
     assert found.integrity == "ok"
     assert not found.ok
+
+
+def test_a_board_that_fails_is_not_blamed_on_sqlite():
+    class Gone(Memory):
+        def read(self, volume, track, count=1):
+            raise PortLost("port x went away")
+
+    with pytest.raises(PortLost, match="port x went away"):
+        insert(Gone(), 1, 10, at_once=False)
+
+
+def test_an_interrupt_passes_through_sqlite():
+    class Interrupted(Memory):
+        def submit(self, writes, *, depth=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        insert(Interrupted(), 1, 10, at_once=False)

@@ -111,6 +111,13 @@ def test_sets(board, farside):
     assert farside("sets", board.ports.target)[0] == 0
 
 
+def test_sets_that_would_overflow_change_nothing(refused):
+    with FakeBoard(SMALL.replace(volumes_per_set=2, sets=4)) as board:
+        refused(Exit.USAGE, "set 1 cannot have more than 2 volumes",
+                "sets", board.ports.source, "--assign", "2=0", "--assign", "1=1")
+        assert [v.set for v in board.system.source.volumes] == [0, 0, 1, 1]
+
+
 def test_stats(board, farside, track_file):
     farside("write", board.ports.source, "0:0", track_file)
     code, text, _ = farside("stats", board.ports.source, "--json")
@@ -471,10 +478,11 @@ def test_write_that_cannot_finish(board, refused, farside, track_file):
             "--wait", "200ms")
 
 
-def test_interrupted_run_leaves_a_whole_history(board, tmp_path):
+@pytest.mark.parametrize("workload", ["random", "bank"])
+def test_interrupted_run_leaves_a_whole_history(board, tmp_path, workload):
     log = tmp_path / "history.log"
     process = subprocess.Popen(
-        [sys.executable, "-m", "host_tools", "run", "random", "--source",
+        [sys.executable, "-m", "host_tools", "run", workload, "--source",
          board.ports.source_socket, "--history", log, "--chains", "1000000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 20

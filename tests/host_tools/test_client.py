@@ -8,7 +8,7 @@ import pytest
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
-from host_tools import client as client_module
+from host_tools import session as session_module
 from host_tools.client import Client
 from host_tools.errors import (
     BoardError,
@@ -20,6 +20,7 @@ from host_tools.errors import (
     WrongRole,
     WrongVersion,
 )
+from host_tools.transport import SerialTransport
 from tests.host_tools.fakeboard import SMALL, FakeBoard
 
 
@@ -241,7 +242,7 @@ def test_port_that_is_no_board(monkeypatch):
     try:
         start = time.monotonic()
         with pytest.raises(NotABoard, match="does not answer like a Farside board"):
-            Client(client_module.SerialTransport(os.ttyname(slave)), hello_timeout=0.3)
+            Client(SerialTransport(os.ttyname(slave)), hello_timeout=0.3)
         assert time.monotonic() - start < 3
     finally:
         os.close(master)
@@ -263,7 +264,7 @@ def test_two_clients_at_one_board_are_noticed(board, source):
 
 
 def test_board_that_dies(monkeypatch):
-    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(session_module, "SILENCE_SECONDS", 0.5)
     with FakeBoard() as board, Client.open(board.ports.source) as source:
         board.lock.acquire()
         try:
@@ -307,7 +308,7 @@ def test_each_chain_commits_once_over_lost_sessions(board, source, answered):
 
 
 def test_a_silent_line_is_no_dead_line(board, source, monkeypatch):
-    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(session_module, "SILENCE_SECONDS", 0.1)
     source.cut_links()
     source.write([(0, 0, data(1))])
     source.submit([(0, 0, data(2))])
@@ -408,7 +409,7 @@ class SimulatedTime:
 
 def test_all_waiting_is_done_in_the_transport(board, monkeypatch):
     """Nothing in the library sleeps or looks at another clock."""
-    transport = SimulatedTime(client_module.SerialTransport(board.ports.source))
+    transport = SimulatedTime(SerialTransport(board.ports.source))
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("the library slept"))
     with Client(transport) as source:
         for fill in range(10):
