@@ -84,6 +84,8 @@ class LinkEngine(wiring.Component):
         then (a PC). The time of four longest frames counts if that is longer.
     initial_trip, tries : int
         See :class:`.txwindow.TransmitWindow`.
+    check_crc : bool
+        False only for mutation tests.
 
     Members
     -------
@@ -125,7 +127,8 @@ class LinkEngine(wiring.Component):
     """
 
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
-                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES):
+                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES,
+                 check_crc=True):
         if patience_bits < 0:
             raise ValueError(f"patience_bits {patience_bits} is negative")
         patience = max(patience_bits, PATIENCE_FRAMES * 10 * longest_frame(max_payload))
@@ -137,7 +140,7 @@ class LinkEngine(wiring.Component):
         self._tx_window = TransmitWindow(window=window, patience=-(-patience // UNIT_BITS),
                                          initial_trip=initial_trip, tries=tries)
         self._rx_window = ReceiveWindow(window=window, ordered=ordered)
-        self._receiver = FrameReceiver(max_payload)
+        self._receiver = FrameReceiver(max_payload, check_crc=check_crc)
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),

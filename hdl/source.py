@@ -108,7 +108,8 @@ class Source(wiring.Component):
 
         for n, pins in enumerate(self.links):
             line = LinkEngine(role=Role.SOURCE, window=g.window, max_payload=g.track_bytes,
-                              fingerprint=g.fingerprint)
+                              fingerprint=g.fingerprint,
+                              check_crc=self._mutation is not Mutation.CRC_NOT_CHECKED)
             m.submodules[f"link_{n}"] = line
             connect(m, line.events, core.events[n])
             connect(m, core.submits[n], line.submit)

@@ -109,7 +109,8 @@ class Target(wiring.Component):
 
         for n, pins in enumerate(self.links):
             line = LinkEngine(role=Role.TARGET, window=g.window, max_payload=g.track_bytes,
-                              fingerprint=g.fingerprint, discard_when_down=True)
+                              fingerprint=g.fingerprint, discard_when_down=True,
+                              check_crc=self._mutation is not Mutation.CRC_NOT_CHECKED)
             m.submodules[f"link_{n}"] = line
             connect(m, line.events, core.events[n])
             connect(m, line.sink, core.sinks[n])

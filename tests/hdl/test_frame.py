@@ -84,9 +84,9 @@ def test_transmits_with_pauses():
 class Receiving(wiring.Component):
     """Decoder and receiver, as in the link engine."""
 
-    def __init__(self, max_payload):
+    def __init__(self, max_payload, check_crc):
         self.cobs = CobsDecoder()
-        self.frame = FrameReceiver(max_payload)
+        self.frame = FrameReceiver(max_payload, check_crc=check_crc)
         super().__init__({})
 
     def elaborate(self, platform):
@@ -126,9 +126,9 @@ class Payloads:
             self.head = (type_, header)
 
 
-def receive(line, *, max_payload=64, keep=1, pause=lambda: 0, limit=60000):
+def receive(line, *, max_payload=64, keep=1, pause=lambda: 0, limit=60000, check_crc=True):
     """What becomes of line bytes: frames as (type, lseq, header, payload), and bad ones."""
-    dut = Receiving(max_payload)
+    dut = Receiving(max_payload, check_crc)
     sink = Payloads(dut.frame.sink, pause)
     frames = []
     bad = 0
@@ -212,6 +212,15 @@ def test_every_single_bit_error_is_found():
     frames, bad = receive(line + GOOD, limit=100000)
     assert frames == [GOOD_FRAME]
     assert bad >= len(GOOD) - 1
+
+
+def test_mutant_takes_a_frame_with_a_wrong_crc():
+    body = bytearray(wire.pack(Type.WRITE, 3, b"payload", tag=5))
+    body[-5] ^= 1
+    line = wire.to_line(bytes(body))
+    assert receive(line) == ([], 1)
+    frames, bad = receive(line, check_crc=False)
+    assert (frames, bad) == ([as_received(Type.WRITE, 3, b"payloae", {"tag": 5})], 0)
 
 
 def test_payload_not_kept_is_not_offered():

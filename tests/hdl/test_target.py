@@ -8,6 +8,7 @@ from amaranth import *
 
 from firmware_model.wire import Code, Counter, LinkCounter, Reg, Role, Type
 from hdl.mutations import Mutation
+from hdl.source import Source
 from hdl.target import Target
 from host_tools.linkpeer import LinkPeer
 
@@ -115,3 +116,13 @@ def test_mutation_is_named():
     assert Target(G, mutation="sequence_not_checked")._mutation is Mutation.SEQUENCE_NOT_CHECKED
     with pytest.raises(ValueError, match="no_such_fault"):
         Target(G, mutation="no_such_fault")
+
+
+def test_crc_mutant_reaches_every_link_of_both_sides():
+    for system in (Source, Target):
+        for mutation, checked in ((None, True), (Mutation.CRC_NOT_CHECKED, False)):
+            fragment = Fragment.get(system(G, mutation=mutation), None)
+            lines = [sub for sub, name, _ in fragment.subfragments if name.startswith("link_")]
+            assert len(lines) == G.links
+            for line in lines:
+                assert line.origins[0]._receiver._check_crc == checked
