@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .interfaces import MemoryPort, RegisterPort
 
-__all__ = ["RoundRobin", "MemoryArbiter", "RegisterArbiter", "StreamMerge"]
+__all__ = ["MemoryArbiter", "RegisterArbiter", "RoundRobin", "StreamMerge"]
 
 
 def _check_clients(clients):

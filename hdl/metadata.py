@@ -13,7 +13,7 @@ from firmware_model.wire import FIRST_GROUP, SET_PAGE_WORDS, SetWord
 from .arbiter import RoundRobin
 from .interfaces import Link, MetadataPort, Volume, slot_shape
 
-__all__ = ["Metadata", "Initialiser", "page", "group_record"]
+__all__ = ["Initialiser", "Metadata", "group_record", "page"]
 
 _WORD_BITS = (SET_PAGE_WORDS - 1).bit_length()
 
