@@ -14,7 +14,8 @@ from .cobs import DecodedByte
 from .crc import Crc32
 from .interfaces import LENGTH_BITS, LineByte, PayloadByte, PayloadSink
 
-__all__ = ["HEAD_BYTES", "FrameReceiver", "FrameTransmitter", "HeadByte", "Received"]
+__all__ = ["HEAD_BYTES", "FrameReceiver", "FrameTransmitter", "HeadByte", "Received",
+           "check_max_payload"]
 
 HEAD_BYTES = wire.PREFIX_BYTES + wire.HEADER_BYTES
 
@@ -28,6 +29,13 @@ Received = data.StructLayout({
     "header": 64,
     "length": LENGTH_BITS,
 })
+
+
+def check_max_payload(max_payload):
+    """Raise ``ValueError`` unless payloads of ``max_payload`` bytes can be counted."""
+    if not isinstance(max_payload, int) or not 0 <= max_payload <= 4096:
+        raise ValueError(f"max_payload {max_payload!r} is outside 0..4096: lengths are "
+                         f"{LENGTH_BITS} bits")
 
 
 class FrameTransmitter(wiring.Component):
@@ -142,9 +150,7 @@ class FrameReceiver(wiring.Component):
     """
 
     def __init__(self, max_payload, *, check_crc=True):
-        if not isinstance(max_payload, int) or not 0 <= max_payload <= 4096:
-            raise ValueError(f"max_payload {max_payload!r} is outside 0..4096: lengths are "
-                             f"{LENGTH_BITS} bits")
+        check_max_payload(max_payload)
         self._max_payload = max_payload
         self._check_crc = check_crc
         super().__init__({

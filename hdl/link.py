@@ -7,13 +7,14 @@ from amaranth.lib.wiring import In, Out
 from firmware_model import wire
 
 from .cobs import CobsDecoder, CobsEncoder
-from .frame import FrameReceiver, FrameTransmitter
+from .frame import FrameReceiver, FrameTransmitter, check_max_payload
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
-from .rxwindow import ReceiveWindow
-from .session import Session
+from .rxwindow import ReceiveWindow, check_window
+from .session import Session, check_fingerprint
 from .speaker import Speaker
 from .streams import ByteFifo
-from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow
+from .timer import BitTimer
+from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow, check_times
 from .uart import DIVISOR_BITS, UartRx, UartTx
 
 __all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine", "longest_frame"]
@@ -26,6 +27,8 @@ HELLO_UNITS = 16
 
 # A frame may wait behind one longest frame in each direction, and lasts one itself, as does its
 # acknowledgement's predecessor: this much may be added to a round trip measured on an idle line.
+# A PC is different: it hands a whole window of frames to its serial driver, and its next
+# acknowledgement waits behind them; so the host port (``ordered``) waits for ``window`` frames.
 PATIENCE_FRAMES = 4
 
 
@@ -81,7 +84,8 @@ class LinkEngine(wiring.Component):
         went away. Otherwise ``submit`` waits.
     patience_bits : int
         Least constant part of the time-out, in bit times: for an other end that is slow now and
-        then (a PC). The time of four longest frames counts if that is longer.
+        then. The time of four longest frames (``window`` of them with ``ordered``) counts if
+        that is longer.
     initial_trip, tries : int
         See :class:`.txwindow.TransmitWindow`.
     check_crc : bool
@@ -129,18 +133,23 @@ class LinkEngine(wiring.Component):
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
                  discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES,
                  check_crc=True):
+        check_window(window)
+        check_max_payload(max_payload)
+        check_fingerprint(fingerprint)
         if patience_bits < 0:
             raise ValueError(f"patience_bits {patience_bits} is negative")
-        patience = max(patience_bits, PATIENCE_FRAMES * 10 * longest_frame(max_payload))
+        frames = window if ordered else PATIENCE_FRAMES
+        patience_bits = max(patience_bits, frames * 10 * longest_frame(max_payload))
+        patience = -(-patience_bits // UNIT_BITS)
+        check_times(patience, initial_trip, tries)
+        self._role = wire.Role(role)
         self._window = window
+        self._max_payload = max_payload
         self._ordered = ordered
+        self._fingerprint = fingerprint
         self._discard_when_down = discard_when_down
-        # Made here, so that their checks speak up before elaboration.
-        self._session = Session(role=role, fingerprint=fingerprint)
-        self._tx_window = TransmitWindow(window=window, patience=-(-patience // UNIT_BITS),
-                                         initial_trip=initial_trip, tries=tries)
-        self._rx_window = ReceiveWindow(window=window, ordered=ordered)
-        self._receiver = FrameReceiver(max_payload, check_crc=check_crc)
+        self._check_crc = check_crc
+        self._times = {"patience": patience, "initial_trip": initial_trip, "tries": tries}
         super().__init__({
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
@@ -169,10 +178,10 @@ class LinkEngine(wiring.Component):
         m = Module()
         connect = wiring.connect
 
-        m.submodules.session = session = self._session
+        m.submodules.session = session = Session(role=self._role, fingerprint=self._fingerprint)
         restart = Signal()
-        tx_window = self._tx_window
-        rx_window = self._rx_window
+        tx_window = TransmitWindow(window=self._window, **self._times)
+        rx_window = ReceiveWindow(window=self._window, ordered=self._ordered)
         m.submodules.tx_window = ResetInserter(restart)(tx_window)
         m.submodules.rx_window = ResetInserter(restart)(rx_window)
 
@@ -181,7 +190,8 @@ class LinkEngine(wiring.Component):
         m.submodules.uart_rx = uart_rx = UartRx()
         m.submodules.fifo = fifo = ByteFifo()
         m.submodules.decoder = decoder = CobsDecoder()
-        m.submodules.receiver = receiver = self._receiver
+        m.submodules.receiver = receiver = FrameReceiver(
+            self._max_payload, check_crc=self._check_crc)
         connect(m, uart_rx.o, fifo.i)
         connect(m, fifo.o, decoder.i)
         connect(m, decoder.o, receiver.i)
@@ -213,14 +223,8 @@ class LinkEngine(wiring.Component):
 
         # -- time --------------------------------------------------------------------------
 
-        bits = Signal(range(UNIT_BITS))
-        units = Signal(range(HELLO_UNITS))
-        unit = Signal()
-        m.d.comb += unit.eq(uart_tx.tick & bits.all())
-        with m.If(uart_tx.tick):
-            m.d.sync += bits.eq(bits + 1)
-        with m.If(unit):
-            m.d.sync += units.eq(units + 1)
+        m.submodules.timer = timer = BitTimer(UNIT_BITS, HELLO_UNITS)
+        m.d.comb += timer.tick.eq(uart_tx.tick)
 
         # -- received frames ---------------------------------------------------------------
         # Session and receive window are what hello and acknowledgement are sent from, so only
@@ -317,7 +321,7 @@ class LinkEngine(wiring.Component):
         ]
         with m.If(speaker.hello_said):
             m.d.sync += say_hello.eq(0)
-        with m.If(session.answer | (~session.up & unit & units.all())):
+        with m.If(session.answer | (~session.up & timer.beat)):
             m.d.sync += say_hello.eq(1)
         with m.If(speaker.ack_said | ~session.up):
             m.d.sync += say_ack.eq(0)
@@ -333,7 +337,7 @@ class LinkEngine(wiring.Component):
         m.d.comb += [
             tx_window.open.eq(session.up),
             self.room.eq(tx_window.room),
-            tx_window.unit.eq(unit),
+            tx_window.unit.eq(timer.unit),
             speaker.offer.eq(tx_window.offer),
             tx_window.pick.eq(speaker.pick),
             speaker.granted.eq(tx_window.granted),

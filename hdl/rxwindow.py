@@ -4,7 +4,14 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ReceiveWindow"]
+__all__ = ["ReceiveWindow", "check_window"]
+
+
+def check_window(window):
+    """Raise ``ValueError`` unless ``window`` is a size both ends can have."""
+    if window not in (4, 8, 16, 32):
+        raise ValueError(f"window {window!r} is not 4, 8, 16 or 32: the map on the wire has "
+                         "32 bits, and places are numbered by low bits")
 
 
 class ReceiveWindow(wiring.Component):
@@ -49,9 +56,7 @@ class ReceiveWindow(wiring.Component):
     map: Out(32)
 
     def __init__(self, *, window, ordered=False):
-        if window not in (4, 8, 16, 32):
-            raise ValueError(f"window {window!r} is not 4, 8, 16 or 32: the map on the wire has "
-                             "32 bits, and places are numbered by low bits")
+        check_window(window)
         self._window = window
         self._ordered = ordered
         super().__init__()

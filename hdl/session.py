@@ -8,7 +8,13 @@ from firmware_model import wire
 
 from .interfaces import header
 
-__all__ = ["Session"]
+__all__ = ["Session", "check_fingerprint"]
+
+
+def check_fingerprint(fingerprint):
+    """Raise ``ValueError`` unless ``fingerprint`` fits the hello."""
+    if not 0 <= fingerprint < 1 << 16:
+        raise ValueError(f"fingerprint {fingerprint} does not fit 16 bits")
 
 
 class Session(wiring.Component):
@@ -79,8 +85,7 @@ class Session(wiring.Component):
     greeting: Out(64)
 
     def __init__(self, *, role, fingerprint=0):
-        if not 0 <= fingerprint < 1 << 16:
-            raise ValueError(f"fingerprint {fingerprint} does not fit 16 bits")
+        check_fingerprint(fingerprint)
         self._role = wire.Role(role)
         self._fingerprint = fingerprint
         super().__init__()

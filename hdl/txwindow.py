@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .interfaces import Descriptor
+from .rxwindow import check_window
 
 __all__ = [
     "ARG_PLACE",
@@ -16,6 +17,7 @@ __all__ = [
     "TRIES",
     "Acknowledgement",
     "TransmitWindow",
+    "check_times",
 ]
 
 # Bytes of a stored descriptor. Places 0..9 are the head of the frame as it is sent (place 1
@@ -41,6 +43,18 @@ INITIAL_TRIP = 512
 Book = data.StructLayout({"order": 8, "acked": 1, "lost": 1, "again": 1})
 
 Acknowledgement = data.StructLayout({"base": 8, "map": 32})
+
+
+def check_times(patience, initial_trip, tries):
+    """Raise ``ValueError`` unless a transmit window can wait like that."""
+    most = (1 << TIMER_BITS) - 1
+    reason = f"round trips are counted with {TIMER_BITS} bits"
+    if not 1 <= patience <= most:
+        raise ValueError(f"patience {patience} is outside 1..{most}: {reason}")
+    if not 0 <= initial_trip <= most:
+        raise ValueError(f"initial_trip {initial_trip} is outside 0..{most}: {reason}")
+    if not 1 <= tries <= TRIES:
+        raise ValueError(f"tries {tries} is outside 1..{TRIES}: every one doubles the wait")
 
 
 class TransmitWindow(wiring.Component):
@@ -118,17 +132,8 @@ class TransmitWindow(wiring.Component):
     """
 
     def __init__(self, *, window, patience, initial_trip=INITIAL_TRIP, tries=TRIES):
-        if window not in (4, 8, 16, 32):
-            raise ValueError(f"window {window!r} is not 4, 8, 16 or 32: the map on the wire has "
-                             "32 bits, and places are numbered by low bits")
-        if not 1 <= patience < 1 << TIMER_BITS:
-            raise ValueError(f"patience {patience} is outside 1..{(1 << TIMER_BITS) - 1}: round "
-                             f"trips are counted with {TIMER_BITS} bits")
-        if not 0 <= initial_trip < 1 << TIMER_BITS:
-            raise ValueError(f"initial_trip {initial_trip} is outside 0..{(1 << TIMER_BITS) - 1}: "
-                             f"round trips are counted with {TIMER_BITS} bits")
-        if not 1 <= tries <= TRIES:
-            raise ValueError(f"tries {tries} is outside 1..{TRIES}: every one doubles the wait")
+        check_window(window)
+        check_times(patience, initial_trip, tries)
         self._window = window
         self._patience = patience
         self._initial_trip = initial_trip

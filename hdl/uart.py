@@ -25,6 +25,20 @@ def _check(divisor_bits):
                          f"is {MIN_DIVISOR}, and no line is slower than 2**24 clocks a bit")
 
 
+def _bit_clock(m, divisor):
+    """Counter of the clocks of a bit: from 1 to the whole part of ``divisor``, or from 0 when the
+    fractions of the bits before have added up to one clock more."""
+    fraction = Signal(FRACTION_BITS)
+    clocks = Signal(len(divisor) - FRACTION_BITS, init=1)
+    total = Signal(FRACTION_BITS + 1)
+    m.d.comb += total.eq(fraction + divisor[:FRACTION_BITS])
+    with m.If(clocks >= divisor[FRACTION_BITS:]):   # not ==: the divisor may have become less
+        m.d.sync += [fraction.eq(total), clocks.eq(~total[FRACTION_BITS])]
+    with m.Else():
+        m.d.sync += clocks.eq(clocks + 1)
+    return clocks
+
+
 class UartTx(wiring.Component):
     """Serial transmitter.
 
@@ -52,7 +66,6 @@ class UartTx(wiring.Component):
 
     def __init__(self, divisor_bits=DIVISOR_BITS):
         _check(divisor_bits)
-        self._divisor_bits = divisor_bits
         super().__init__({
             "divisor": In(divisor_bits),
             "i": In(stream.Signature(8)),
@@ -63,14 +76,8 @@ class UartTx(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # What is left of the bit: whole clocks, and the fraction carried from bit to bit.
-        fraction = Signal(FRACTION_BITS)
-        clocks = Signal(self._divisor_bits - FRACTION_BITS)
-        m.d.comb += self.tick.eq(clocks == 0)
-        with m.If(self.tick):
-            m.d.sync += Cat(fraction, clocks).eq(self.divisor + fraction - (1 << FRACTION_BITS))
-        with m.Else():
-            m.d.sync += clocks.eq(clocks - 1)
+        clocks = _bit_clock(m, self.divisor)
+        m.d.comb += self.tick.eq(clocks >= self.divisor[FRACTION_BITS:])
 
         # Ones follow the data into the register: the first of them is the stop bit.
         shift = Signal(8, init=0xFF)
@@ -107,7 +114,6 @@ class UartRx(wiring.Component):
 
     def __init__(self, divisor_bits=DIVISOR_BITS):
         _check(divisor_bits)
-        self._divisor_bits = divisor_bits
         super().__init__({
             "divisor": In(divisor_bits),
             "rx": In(1, init=1),
@@ -121,34 +127,28 @@ class UartRx(wiring.Component):
         line = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
 
-        fraction = Signal(FRACTION_BITS)
-        clocks = Signal(self._divisor_bits - FRACTION_BITS)
+        clocks = _bit_clock(m, self.divisor)
         shift = Signal(8)
         count = Signal(range(10))       # bits sampled: 0 the start bit, 9 the stop bit
         now = Signal()
-        wait = Signal(self._divisor_bits + 1)
         m.d.comb += [
-            now.eq(clocks == 0),
-            wait.eq(self.divisor + fraction),
+            now.eq(clocks == self.divisor[FRACTION_BITS + 1:]),     # half a bit
             self.o.payload.eq(shift),
         ]
 
-        def wait_for(time):
-            return Cat(fraction, clocks).eq(time - (1 << FRACTION_BITS))
-
         with m.FSM():
             with m.State("WAIT FOR START"):
-                m.d.sync += [wait_for(self.divisor >> 1), count.eq(0)]
+                # The bit clock starts with the edge.
+                m.d.sync += [clocks.eq(1), count.eq(0)]
                 with m.If(~line):
                     m.next = "SAMPLE BITS"
             with m.State("SAMPLE BITS"):
                 with m.If(~now):
-                    m.d.sync += clocks.eq(clocks - 1)
+                    pass
                 with m.Elif((count == 0) & line):
                     m.next = "WAIT FOR START"
                 with m.Elif(count != 9):
-                    m.d.sync += [wait_for(wait), count.eq(count + 1),
-                                 shift.eq(Cat(shift[1:], line))]
+                    m.d.sync += [count.eq(count + 1), shift.eq(Cat(shift[1:], line))]
                 with m.Elif(line):
                     m.d.comb += self.o.valid.eq(1)
                     m.next = "WAIT FOR START"

@@ -122,7 +122,10 @@ class Wire:
     def _end_frame(self):
         body = bytes(self.line[-self._bytes:-1])
         self._bytes = 0
-        self.frames.append(wire.unpack(wire.cobs_decode(body)) if body else None)
+        try:
+            self.frames.append(wire.unpack(wire.cobs_decode(body)))
+        except wire.WireError:
+            self.frames.append(None)        # the sender was reset in the middle
 
     @property
     def frame(self):
