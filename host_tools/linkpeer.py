@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from firmware_model import wire
@@ -125,7 +126,7 @@ class LinkPeer:
         self._my = session
         self._peer = 0
         self._partial = b""
-        self._queue: deque[tuple[wire.Type, bytes, dict[str, int]]] = deque()
+        self._queue: deque[Callable[[int], bytes]] = deque()     # lseq to frame, before COBS
         self._state = _Window()
         self._answer_hello = False
         self._next_hello = 0.0
@@ -148,7 +149,19 @@ class LinkPeer:
         if type_ < wire.FIRST_SEQUENCED:
             raise ValueError(f"{wire.Type(type_).name} frames are sent by the line itself")
         wire.pack(type_, 0, payload, **fields)      # complain here, not from poll
-        self._queue.append((type_, payload, fields))
+        self._queue.append(lambda lseq: wire.pack(type_, lseq, payload, **fields))
+
+    def send_raw(self, type_: int, header: bytes, payload: bytes = b"") -> None:
+        """Queue a sequenced frame of any type, known or not, with all header bytes given."""
+        if not wire.FIRST_SEQUENCED <= type_ <= 0xFF or len(header) != wire.HEADER_BYTES:
+            raise ValueError(f"frame type 0x{type_:02x} with {len(header)} header bytes: types "
+                             f"are 0x{wire.FIRST_SEQUENCED:02x}..0xff, headers "
+                             f"{wire.HEADER_BYTES} bytes")
+        self._queue.append(lambda lseq: wire.seal(bytes([type_, lseq]) + header + payload))
+
+    def restart(self) -> None:
+        """Begin a new session, as a program does that has just been started."""
+        self._fall("asked for")
 
     def feed(self, data: bytes, now: float) -> list[wire.Frame]:
         """Take bytes from the line; returns the frames they complete, in order of delivery."""
@@ -295,7 +308,7 @@ class LinkPeer:
 
     def _send_fresh(self, now: float) -> bytes:
         state = self._state
-        type_, payload, fields = self._queue.popleft()
+        frame = self._queue.popleft()
         lseq = (state.tail + len(state.entries)) % 256
         if not state.entries:
             state.waiting_since = now

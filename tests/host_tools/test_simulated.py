@@ -1,0 +1,139 @@
+"""The host tools on the gateware: the simulated board, its ports, and its links cut forty times.
+
+The boards are built once and kept (see ``sim.build``); every wait in here ends by itself, since
+the library gives up on a board that makes no progress.
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from boards.simulated import DEFAULT
+from host_tools import cli
+from host_tools.campaign import campaign
+from host_tools.client import Client
+from host_tools.errors import Exit
+from sim.board import SimulatedBoard
+
+GEOMETRY = DEFAULT.replace(tracks_per_volume=16)    # so that an image is read forty times quickly
+CUTS = 20
+CHAINS = 100
+STOP_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def board_process():
+    """``farside board`` as a user starts it: its ports, and the process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "host_tools", "board", "--tracks-per-volume", "16", "--delay",
+         "2ms", "--ber", "1e-6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    try:
+        yield json.loads(line), process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=STOP_SECONDS)
+
+
+def wait_for_links(port):
+    """Wait until both links have a session."""
+    with Client.open(port) as client:
+        for _ in range(1000):
+            if client.reg("links_up") == 3:
+                return
+            client.idle(0.05)
+    pytest.fail("the links never came up")
+
+
+@pytest.fixture(scope="module")
+def ports(board_process):
+    wait_for_links(board_process[0]["source"])
+    wait_for_links(board_process[0]["target"])
+    return board_process[0]
+
+
+@pytest.fixture
+def farside(capfd):
+    def run(*arguments, code=0):
+        got = cli.main([str(a) for a in arguments])
+        text, errors = capfd.readouterr()
+        assert got == code, errors
+        return text if code == 0 else errors
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["", "_socket"])
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_info(ports, farside, role, kind):
+    values = json.loads(farside("info", ports[role + kind], "--json"))
+    assert values["role"] == role
+    assert values["fingerprint"] == GEOMETRY.fingerprint
+    assert values["links_up"] == [0, 1]
+
+
+@pytest.mark.requirement("R01", "R17")
+def test_commands_end_to_end(ports, farside, tmp_path):
+    source, target = ports["source"], ports["target"]
+    log, image, track = tmp_path / "h.log", tmp_path / "image.bin", tmp_path / "track.bin"
+    track.write_bytes(random.Random(1).randbytes(1024))
+    assert "2 tracks committed to 3:14" in farside("write", source, "3:14", track)
+    farside("read", source, "3:14+2", tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == track.read_bytes()
+    farside("sets", source, "--assign", "1=2,3")
+    values = json.loads(farside("run", "hot", "--source", source, "--history", log, "--chains",
+                                25, "--settle", "--json"))
+    assert values["chains"] == 25
+    assert values["disconnects"]["count"] > 0
+    assert values["disconnects"]["median_ms"] > 4       # there and back through 2 ms of delay
+    farside("dump", target, image)
+    assert image.read_bytes()[(3 * 16 + 14) * 512:] != bytes(1024)
+    verdict = json.loads(farside("check", "--history", log, "--image", image, "--json"))
+    assert [s["lag_chains"] for s in verdict["sets"]] == [0, 0, 0, 0]
+    assert "exactly all" in farside("check", "--history", log, "--target", target)
+    counters = json.loads(farside("stats", source, "--json"))["counters"]
+    assert counters["chains"] == 26
+    assert counters["collisions"] > 0
+    farside("write", source, "4:0", track, code=Exit.USAGE)
+    farside("write", target, "0:0", track, code=Exit.DEVICE)
+
+
+def test_links_go_down_and_come_up(ports, farside):
+    farside("link", ports["source"], 1, "--cut")
+    with Client.open(ports["source"]) as source:
+        source.write([(0, 0, bytes(512))])
+        source.wait_settled()           # the other link is enough
+    farside("link", ports["source"], 1, "--restore")
+    wait_for_links(ports["source"])
+
+
+def test_interrupt_ends_the_board(board_process):
+    _, process = board_process
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 0, errors
+    assert text == ""
+    assert "Traceback" not in errors
+
+
+@pytest.mark.requirement("R02", "R14", "R15", "R21")
+@pytest.mark.parametrize("workload", ["bank", "hot"])
+def test_twenty_cuts_find_twenty_prefixes(tmp_path, workload):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    with SimulatedBoard(GEOMETRY, seed=seed, delay=0.02, ber=1e-6) as board, \
+            Client.open(board.ports["source"]) as source, \
+            Client.open(board.ports["target"]) as target:
+        found = campaign(source, target, str(tmp_path / "h.log"), workload=workload,
+                         chains=CHAINS, cuts=CUTS, seed=seed)
+    for cut in found.cuts:
+        assert cut.ok, f"after chain {cut.after_chain}: {cut.verdict} {cut.audit}"
+    assert found.exact == len(found.cuts) == CUTS
+    assert found.chains == CHAINS
+    assert found.identical
+    assert any(cut.verdict.sets[0].lag_chains for cut in found.cuts)
