@@ -238,7 +238,11 @@ def pack(type_: Type, lseq: int, payload: bytes = b"", **fields: int) -> bytes:
             raise WireError(f"{type_.name}.{field.name} {value} does not fit {field.size} bytes")
         header[at:at + field.size] = value.to_bytes(field.size, "little")
         at += field.size
-    body = bytes([type_, lseq]) + bytes(header) + payload
+    return seal(bytes([type_, lseq]) + bytes(header) + payload)
+
+
+def seal(body: bytes) -> bytes:
+    """``body`` with its CRC."""
     return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
 
 

@@ -312,7 +312,7 @@ class LinkPeer:
         lseq = (state.tail + len(state.entries)) % 256
         if not state.entries:
             state.waiting_since = now
-        entry = _Entry(wire.to_line(wire.pack(type_, lseq, payload, **fields)), state.order, now, now)
+        entry = _Entry(wire.to_line(frame(lseq)), state.order, now, now)
         state.order += 1
         state.entries.append(entry)
         self.counters.frames_sent += 1
