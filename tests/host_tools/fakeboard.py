@@ -129,6 +129,7 @@ class FakeBoard:
                  pace: int = 40, poll_every: float = 0.01, emulator: bool = True) -> None:
         self.geometry = geometry
         self.system = System(geometry, checked=False)
+        self.system.source.registers[wire.Reg.POLL_INTERVAL] = 1
         self.pace = pace
         self.poll_every = poll_every
         self.emulator = emulator
@@ -182,7 +183,8 @@ class FakeBoard:
                 busy = self._move()
                 with self.lock:
                     now = time.monotonic()
-                    if now - polled > self.poll_every:
+                    interval = self.system.source.registers[wire.Reg.POLL_INTERVAL]
+                    if interval and now - polled > self.poll_every:
                         polled = now
                         for event in self.system.enabled_events({Kind.POLL}):
                             self.system.step(event)
