@@ -10,7 +10,7 @@ from hdl.interfaces import PayloadKind
 from hdl.link import LinkEngine
 
 from .serial import Listener, Sender
-from .streams import until
+from .streams import ticks, until
 
 CLOCKS = 5                  # a bit: the fastest line, for the shortest simulation
 STROBES = ("frame_sent", "resent", "frame_received", "duplicate", "bad_frame", "timeout",
@@ -163,8 +163,7 @@ class End:
         payload = bytearray()
         while True:
             await until(ctx, self.probe.attention)
-            for _ in range(self.stall):
-                await ctx.tick()
+            await ticks(ctx, self.stall)
             if ctx.get(engine.sink.valid):
                 index = ctx.get(engine.sink.index)
                 if index == 0:
@@ -186,7 +185,7 @@ class End:
         """Payload: ``arg`` bits 0..7 give the length, bits 8.. the first byte."""
         port = self.engine.payload
         while True:
-            _, kind, arg = (await until(ctx, port.start, port.start, port.kind, port.arg))
+            kind, arg = await until(ctx, port.start, port.kind, port.arg)
             assert kind == PayloadKind.SLOT
             for byte, last in expected_payload(arg, marks=True):
                 ctx.set(port.bytes.payload, {"data": byte, "last": last})

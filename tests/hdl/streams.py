@@ -2,23 +2,33 @@
 
 import random
 
+from amaranth import Signal
+
+CLOCK = 1e-6        # seconds; so simulated microseconds are clocks
+
 __all__ = ["StreamMonitor", "run", "stream_assert", "stream_get", "stream_put", "ticks", "until"]
 
 
 async def until(ctx, condition, *values):
     """Wait for a clock edge with ``condition`` true; returns ``values`` sampled there.
 
-    Like ``ctx.tick().sample(*values).until(condition)``, but may be waiting when the simulation
+    Like ``ctx.tick().sample(*values).until(condition)``, but sleeps while ``condition`` (if it is
+    a signal) is false instead of looking every clock, and may be waiting when the simulation
     ends (that one then complains about its own generator).
     """
     while True:
+        if isinstance(condition, Signal) and not ctx.get(condition):
+            await ctx.posedge(condition)
         _, _, done, *sampled = await ctx.tick().sample(condition, *values)
         if done:
             return sampled
 
 
 async def ticks(ctx, count):
-    """Wait for ``count`` clock edges; may be waiting when the simulation ends."""
+    """Wait for ``count`` clock edges of :func:`run`, asleep for most of them."""
+    if count > 2:
+        await ctx.delay((count - 1) * CLOCK)
+        count = 1
     for _ in range(count):
         await ctx.tick()
 
@@ -83,7 +93,7 @@ def run(dut, *benches, monitors=(), limit=20000, vcd=None):
     from amaranth.sim import Simulator
 
     sim = Simulator(dut)
-    sim.add_clock(1e-6)
+    sim.add_clock(CLOCK)
     left = len(benches)
     done = [False]
 
@@ -97,7 +107,7 @@ def run(dut, *benches, monitors=(), limit=20000, vcd=None):
         return wrapper
 
     async def watchdog(ctx):
-        await ctx.delay(limit * 1e-6)       # a pending repeat() makes noise when it is dropped
+        await ctx.delay(limit * CLOCK)       # a pending repeat() makes noise when it is dropped
         raise AssertionError(f"watchdog: bench still running after {limit} clocks")
 
     for bench in benches:
