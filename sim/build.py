@@ -44,8 +44,8 @@ KEEP_SECONDS = 3600         # what was used in the last hour stays, however many
 
 # Where the C++ compiler should spend its time. Measured on the whole board with two links; see
 # docs/simulation.md for the numbers behind the choice.
-MODEL_FLAGS = ("-O2", "-march=native")
-RUNTIME_FLAGS = ("-O2", "-march=native")
+MODEL_FLAGS = ("-O2",)      # no -march=native: a cache may be carried to another machine
+RUNTIME_FLAGS = ("-O2",)
 COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
 
 Progress = Callable[[str], None]

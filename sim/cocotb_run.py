@@ -6,8 +6,9 @@ import contextlib
 import io
 import os
 import re
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 from firmware_model.geometry import Geometry
 
@@ -57,7 +58,7 @@ def run(module: str, geometry: Geometry, directory: Path, *, top: str = "sim.bri
 
 
 @contextlib.contextmanager
-def _cleared(*names: str):   # type: ignore[no-untyped-def]
+def _cleared(*names: str) -> Iterator[None]:
     """The runner reads the environment; what an outer cocotb left there is not for this run."""
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
@@ -75,7 +76,8 @@ def _tail(log: Path, lines: int = 60) -> str:
 def _verdict(results: Path, log: Path) -> list[str]:
     if not results.is_file():
         raise CocotbFailure(f"the simulator left no results\n{_tail(log)}")
-    passed, failed = [], []
+    passed: list[str] = []
+    failed: list[str] = []
     for case in ElementTree.parse(results).iter("testcase"):
         name = case.get("name", "?")
         if case.find("skipped") is not None:

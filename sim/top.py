@@ -114,9 +114,14 @@ class Board(wiring.Component):
             source.host_rx.eq(self.source_rx), self.source_tx.eq(source.host_tx),
             target.host_rx.eq(self.target_rx), self.target_tx.eq(target.host_tx),
         ]
+        # Registered, or the simulation would work out again all that depends on them whenever
+        # any input moves. The slowest line until they are known: no bit is over by then.
+        host_divisor = Signal.like(self.host_divisor, init=~0)
+        link_divisor = Signal.like(self.link_divisor, init=~0)
+        m.d.sync += [host_divisor.eq(self.host_divisor), link_divisor.eq(self.link_divisor)]
         for system in (source, target):
-            m.d.comb += [system.host_divisor.eq(self.host_divisor),
-                         system.link_divisor.eq(self.link_divisor)]
+            m.d.comb += [system.host_divisor.eq(host_divisor),
+                         system.link_divisor.eq(link_divisor)]
 
         activity = []
         for number in range(self.geometry.links):
@@ -128,7 +133,7 @@ class Board(wiring.Component):
                 source.links[number].rx.eq(channel.source_tx),
                 channel.target_rx.eq(target.links[number].tx),
                 target.links[number].rx.eq(channel.target_tx),
-                channel.divisor.eq(self.link_divisor),
+                channel.divisor.eq(link_divisor),
                 channel.initial.delay.eq(self.init_delay),
                 channel.initial.byte_error.eq(self.init_byte_error),
                 channel.initial.frame_loss.eq(self.init_frame_loss),

@@ -247,7 +247,8 @@ def test_a_start_that_fails_says_why(monkeypatch, tmp_path):
     broken.write_text("#!/bin/sh\necho error: no such luck >&2\nexit 1\n")
     broken.chmod(0o755)
     made = board.build()
-    monkeypatch.setattr(board, "build", lambda: type(made)(broken, made.verilog, made.signals, True))
+    monkeypatch.setattr(board, "build",
+                        lambda: type(made)(broken, made.verilog, made.signals, True))
     with pytest.raises(SimulationError, match="did not start: no such luck"):
         board.start()
 

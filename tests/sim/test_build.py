@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_missing_compiler_names_the_package(monkeypatch):
 
 def test_unwritable_cache_names_the_remedy(monkeypatch):
     monkeypatch.setenv("FARSIDE_CACHE", "/proc/nowhere")
-    with pytest.raises(BuildError, match="cannot create the cache directory .*set FARSIDE_CACHE"):
+    with pytest.raises(BuildError, match=r"cannot create the cache directory .*set FARSIDE_CACHE"):
         build(Spec(GEOMETRY, top=ECHO))
 
 
@@ -144,12 +145,9 @@ def test_a_failing_tool_is_quoted_in_one_line(cache, monkeypatch):
     assert (cache / "failed.log").read_text()
 
 
-def test_fst_without_its_headers_names_the_packages(monkeypatch, tmp_path):
-    """Wherever the headers are missing; where they are installed, it must build."""
-    tools = module._find_tools()
-    try:
-        module._check_fst(tools)
-    except BuildError as error:
-        assert "liblz4-dev zlib1g-dev" in str(error)
-    else:
+def test_fst_builds_or_names_the_packages():
+    if Path("/usr/include/lz4.h").exists() and Path("/usr/include/zlib.h").exists():
         assert build(Spec(GEOMETRY, top=ECHO, trace="fst")).executable.is_file()
+        return
+    with pytest.raises(BuildError, match="liblz4-dev zlib1g-dev"):
+        build(Spec(GEOMETRY, top=ECHO, trace="fst"))

@@ -37,8 +37,11 @@ def test_signals_keep_their_names(trace):
 
 
 def test_states_change_and_are_named(trace):
-    signal = signals_of(trace)["TOP.board.watcher.watcher_state"]
-    assert {int(value) for _, value in changes(trace, signal)} == {0, 1}
+    text = trace.read_text()
+    code = re.search(r"\$var wire 1 (\S+) watcher_state \$end", text)[1]
+    values = re.findall(rf"^([01]){re.escape(code)}$", text, re.MULTILINE)
+    assert len(values) > 4
+    assert set(values) == {"0", "1"}
     names = trace.with_name("echo.vcd.names")
     assert (names / "board.watcher.watcher_state.txt").read_text() == (
         "0 AWAIT_FALL\n1 AWAIT_RISE\n")
