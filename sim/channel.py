@@ -222,7 +222,8 @@ class DelayLine(wiring.Component):
             with m.State("AWAIT TICK"):
                 with m.If(self.tick):
                     m.d.comb += write.en.eq(1)
-                    m.d.sync += arrived.valid.eq(0)
+                    # A byte that is offered in this very clock waits for the next tick.
+                    m.d.sync += arrived.valid.eq(self.i.valid & self.i.ready)
                     m.next = "LOOK BACK"
             with m.State("LOOK BACK"):
                 m.d.comb += read.en.eq(1)

@@ -176,6 +176,25 @@ def test_delay_is_exact_to_the_tick(delay):
                          if byte is not None]
 
 
+@pytest.mark.parametrize("offset", range(9))
+def test_no_byte_is_lost_whenever_it_is_offered(offset):
+    """A byte may come in the clock of a tick: it then belongs to the next one."""
+    dut, spacing = DelayLine(DEPTH), 9
+    out = []
+
+    async def feed(ctx):
+        for clock in range(spacing * 12):
+            ctx.set(dut.tick, clock % spacing == 0)
+            ctx.set(dut.i.valid, clock % spacing == offset and clock < spacing * 10)
+            ctx.set(dut.i.payload, clock // spacing)
+            if ctx.get(dut.o.valid):
+                out.append(ctx.get(dut.o.payload))
+            await ctx.tick()
+
+    run(dut, feed, clocks=spacing * 12 + 10)
+    assert out == list(range(10))
+
+
 def test_changes_of_delay_lose_but_never_reorder_repeat_or_invent():
     bench = DelayBench()
     seed = random.randrange(1 << 32)
