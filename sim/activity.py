@@ -1,0 +1,435 @@
+"""Makes Verilator's C++ skip what cannot have changed.
+
+Verilator evaluates all logic of a clock domain at every edge. Most of this design waits for a UART
+nearly always, so nearly all of that work repeats the results of the clock before. This pass
+takes the code that Verilator generated for the clock edge, as a list of statements, and regroups
+it into chunks that run only if a variable they read has changed since they last ran:
+
+* Statements may be reordered as long as no two that touch a common variable (one of them writing)
+  change places. All writers of a variable, and readers between them, stay in one chunk.
+* Every chunk has a bit. Chunks run in order; a chunk clears its bit, runs, and sets the bits of
+  all chunks that read a variable whose value is now another one. Bits of later chunks are honoured in
+  the same pass, bits of earlier ones (they read the value of the clock before) in the next.
+
+A chunk depends on nothing but the variables it reads, so a chunk whose bit is clear would have
+written what is there already: results are those of Verilator, bit for bit. The generated code is
+read strictly; whatever does not look as expected raises :class:`Unexpected`, and the caller
+compiles the code as Verilator wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Unexpected", "add_filter"]
+
+CHUNK_STATEMENTS = 24       # more: fewer chunks to look at; fewer: less that runs in vain
+FILES = 4                   # so that several compilers can share the work
+
+
+class Unexpected(Exception):
+    """The generated code has a form that this pass does not know."""
+
+
+@dataclass
+class _Statement:
+    text: str
+    reads: set[str]
+    writes: set[str]
+    arrays: set[str]        # among ``writes``: memories, of which one element is written
+    scope: str = ""
+
+
+# -- reading the generated code --------------------------------------------------------------
+
+
+_LVALUE = re.compile(r"(?:^|(?<=[;{}]))\s*(?:vlSelfRef\.)?([A-Za-z_]\w*)((?:\s*\[[^;{}]*?\])*)"
+                     r"\s*=(?!=)")
+_CALL = re.compile(r"(?:^|(?<=[;{}]))\s*(VL_\w+)\((.*?)\);", re.DOTALL)
+_MEMBER = re.compile(r"vlSelfRef\.([A-Za-z_]\w*)")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_NUMBER = re.compile(r"^[\dxa-fA-F]+U?$")
+_FUNCTION = r"^void {name}\({root}\* vlSelf\) {{\n(.*?)^}}\n"
+_LOCAL = re.compile(r"^    ([A-Za-z]\w*(?:<\d+>)?(?:/\*[\d:]+\*/)?) ([A-Za-z_]\w*);$", re.MULTILINE)
+_EXTERN = re.compile(r"^extern const .*;$", re.MULTILINE)
+
+
+def _split(body: str) -> Iterator[str]:
+    """Top-level statements; an ``if`` with all its branches is one."""
+    depth = parens = start = at = 0
+    while at < len(body):
+        character = body[at]
+        at += 1
+        if character in "([":
+            parens += 1
+        elif character in ")]":
+            parens -= 1
+        elif character == "{":
+            depth += 1
+        elif character == "}":
+            depth -= 1
+        ended = depth == 0 and parens == 0 and (
+            character == ";"
+            or (character == "}" and not body[at:].lstrip().startswith("else")))
+        if ended:
+            text = body[start:at].strip()
+            start = at
+            if text:
+                yield text
+    if body[start:].strip():
+        raise Unexpected(f"unfinished statement {body[start:].strip()[:60]!r}")
+
+
+class _Design:
+    """The clock edge of one design, as statements."""
+
+    def __init__(self, directory: Path, prefix: str) -> None:
+        self.root = f"{prefix}___024root"
+        self.files = {path: path.read_text()
+                      for path in sorted(directory.glob(f"{self.root}__*.cpp"))}
+        self.locals: dict[str, str] = {}
+        self.externs: set[str] = set()
+        self.statements: list[_Statement] = []
+        header = (directory / f"{self.root}.h").read_text()
+        self.memories = set(re.findall(r"VlUnpacked<[^;]*> ([A-Za-z_]\w*);", header))
+        for text in self.files.values():
+            self.externs.update(_EXTERN.findall(text))
+
+        edge = self._body(f"{self.root}___eval_nba")
+        calls = re.fullmatch(
+            r"\s*if \(\(1ULL & vlSelfRef\.__VnbaTriggered\[0U\]\)\) \{\s*((?:\w+\(vlSelf\);\s*)+)"
+            r"\}\s*", edge)
+        if not calls:
+            raise Unexpected("the clock edge is not one list of functions")
+        self.functions = re.findall(r"(\w+)\(vlSelf\);", calls[1])
+        for number, name in enumerate(self.functions):
+            self._read(number, self._body(name))
+        # What is written elsewhere, or nowhere (the ports), is watched from outside.
+        written = {name for one in self.statements for name in one.writes}
+        read = {name for one in self.statements for name in one.reads}
+        self.watched = {name for name in read - written if name not in self.memories}
+        for text in self.files.values():
+            for found in re.finditer(_FUNCTION.format(name=rf"{self.root}___ico_\w+",
+                                                      root=self.root),
+                                     text, re.DOTALL | re.MULTILINE):
+                for one in _split(_without_locals(found[1])[1]):
+                    self.watched |= self._statement(one, {}).writes & read
+
+    def _body(self, name: str) -> str:
+        pattern = re.compile(_FUNCTION.format(name=name, root=self.root), re.DOTALL | re.MULTILINE)
+        bodies = [found[1] for text in self.files.values() for found in pattern.finditer(text)]
+        if len(bodies) != 1:
+            raise Unexpected(f"{len(bodies)} bodies of {name}")
+        return _without_locals(bodies[0])[1] if "___eval_nba" in name else bodies[0]
+
+    def _read(self, number: int, text: str) -> None:
+        declared, body = _without_locals(text)
+        names = {}
+        for kind, name in _LOCAL.findall(declared):
+            names[name] = f"farside_{number}_{name}"
+            self.locals[names[name]] = kind.split("/*")[0]
+        for one in _split(body):
+            self.statements.append(self._statement(one, names))
+
+    def _statement(self, text: str, names: dict[str, str]) -> _Statement:
+        """Reads and writes of one statement, with locals renamed to what they are kept in."""
+        def rename(found: re.Match[str]) -> str:
+            return names.get(found[0], found[0])
+
+        text = re.sub(r"(?<![\w.])[A-Za-z_]\w*", rename, text) if names else text
+        kept = set(names.values())
+
+        def variables(part: str) -> set[str]:
+            return set(_MEMBER.findall(part)) | (set(_WORD.findall(part)) & kept)
+
+        writes, arrays = set(), set()
+        reads = variables(_LVALUE.sub(lambda found: found[0].replace(found[1], "", 1), text))
+        for name, index in _LVALUE.findall(text):
+            writes.add(name)
+            if name in self.memories:
+                arrays.add(name)
+            elif index:
+                reads.add(name)         # part of a wide variable: the rest stays
+        for function, arguments in _CALL.findall(text):
+            first = next((part for part in arguments.split(",")
+                          if not _NUMBER.match(part.strip())), "")
+            target = variables(first)
+            if len(target) != 1:
+                raise Unexpected(f"{function} writes to {first.strip()!r}")
+            writes |= target
+        if not writes:
+            raise Unexpected(f"a statement without effect: {text[:60]!r}")
+        scope = min(writes).split("__DOT__")
+        return _Statement(text, reads, writes, arrays, ".".join(scope[:-1]))
+
+
+def _without_locals(body: str) -> tuple[str, str]:
+    declared, found, rest = body.partition("    // Body\n")
+    if not found:
+        raise Unexpected("a function without a body")
+    return declared.partition("    // Locals\n")[2], rest
+
+
+# -- grouping --------------------------------------------------------------------------------
+
+
+def _conflicts(statements: list[_Statement]) -> list[set[int]]:
+    """For each statement, the earlier ones that must stay before it."""
+    before: list[set[int]] = [set() for _ in statements]
+    writer: dict[str, int] = {}
+    readers: dict[str, list[int]] = defaultdict(list)
+    for number, one in enumerate(statements):
+        for name in one.reads:
+            if name in writer:
+                before[number].add(writer[name])
+            readers[name].append(number)
+        for name in one.writes:
+            if name in writer:
+                before[number].add(writer[name])
+            before[number].update(readers.pop(name, ()))
+            writer[name] = number
+        before[number].discard(number)
+    return before
+
+
+def _together(statements: list[_Statement], before: list[set[int]]) -> list[int]:
+    """Group of each statement: what one variable or a circle of dependencies holds together."""
+    group = list(range(len(statements)))
+
+    def find(number: int) -> int:
+        while group[number] != number:
+            group[number] = group[group[number]]
+            number = group[number]
+        return number
+
+    writers: dict[str, list[int]] = defaultdict(list)
+    for number, one in enumerate(statements):
+        for name in one.writes:
+            writers[name].append(number)
+    for number, one in enumerate(statements):
+        for name in one.reads | one.writes:
+            all_of_them = writers.get(name, ())
+            if len(all_of_them) > 1 and all_of_them[0] <= number <= all_of_them[-1]:
+                group[find(number)] = find(all_of_them[0])
+
+    while True:
+        edges: dict[int, set[int]] = defaultdict(set)
+        for number, earlier in enumerate(before):
+            for one_before in earlier:
+                if find(one_before) != find(number):
+                    edges[find(number)].add(find(one_before))
+        circles = [circle for circle in _strong(edges) if len(circle) > 1]
+        if not circles:
+            return [find(number) for number in range(len(statements))]
+        for circle in circles:
+            for member in circle[1:]:
+                group[find(member)] = find(circle[0])
+
+
+def _strong(edges: dict[int, set[int]]) -> list[list[int]]:
+    """Strongly connected components (Tarjan, without recursion)."""
+    index: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    inside: set[int] = set()
+    found = []
+    for start in list(edges):
+        if start in index:
+            continue
+        work = [(start, iter(edges[start]))]
+        index[start] = low[start] = len(index)
+        stack.append(start)
+        inside.add(start)
+        while work:
+            node, following = work[-1]
+            for other in following:
+                if other not in index:
+                    index[other] = low[other] = len(index)
+                    stack.append(other)
+                    inside.add(other)
+                    work.append((other, iter(edges.get(other, ()))))
+                    break
+                if other in inside:
+                    low[node] = min(low[node], index[other])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == index[node]:
+                    component = []
+                    while True:
+                        member = stack.pop()
+                        inside.discard(member)
+                        component.append(member)
+                        if member == node:
+                            break
+                    found.append(component)
+    return found
+
+
+def _schedule(statements: list[_Statement], before: list[set[int]],
+              group: list[int]) -> list[list[int]]:
+    """Chunks of statements: a legal order that stays within one module as long as it can."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, of in enumerate(group):
+        members[of].append(number)
+    needs = {of: {group[earlier] for number in numbers for earlier in before[number]} - {of}
+             for of, numbers in members.items()}
+    feeds: dict[int, list[int]] = defaultdict(list)
+    for of, needed in needs.items():
+        for other in needed:
+            feeds[other].append(of)
+    missing = {of: len(needed) for of, needed in needs.items()}
+    ready: dict[str, list[int]] = defaultdict(list)
+
+    def offer(of: int) -> None:
+        ready[statements[members[of][0]].scope].append(of)
+
+    for of in sorted(members):
+        if not missing[of]:
+            offer(of)
+    chunks: list[list[int]] = []
+    left = len(members)
+    while left:
+        scope = max(ready, key=lambda name: (len(ready[name]), name))
+        chunk: list[int] = []
+        while ready.get(scope) and (not chunk or len(chunk) < CHUNK_STATEMENTS):
+            of = ready[scope].pop(0)
+            chunk += members[of]
+            left -= 1
+            for other in feeds[of]:
+                missing[other] -= 1
+                if not missing[other]:
+                    offer(other)
+        if not ready[scope]:
+            del ready[scope]
+        chunks.append(chunk)
+    return chunks
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+_PRELUDE = """\
+template <typename T> inline bool farside_differs(const T &one, const T &other) {
+    return one != other;
+}
+template <std::size_t N> inline bool farside_differs(const VlWide<N> &one,
+                                                     const VlWide<N> &other) {
+    return std::memcmp(&one, &other, sizeof one) != 0;
+}
+"""
+
+
+def add_filter(directory: Path, prefix: str) -> int:
+    """Rewrite the code in ``directory``; returns the number of chunks.
+
+    Raises :class:`Unexpected`, having changed nothing.
+    """
+    design = _Design(directory, prefix)
+    statements = design.statements
+    before = _conflicts(statements)
+    chunks = _schedule(statements, before, _together(statements, before))
+    place = {number: index for index, chunk in enumerate(chunks) for number in chunk}
+    readers: dict[str, set[int]] = defaultdict(set)
+    for number, one in enumerate(statements):
+        for name in one.reads:
+            readers[name].add(place[number])
+
+    root = design.root
+    words = (len(chunks) + 63) // 64
+
+    def reference(name: str) -> str:
+        return name if name in design.locals else f"vlSelfRef.{name}"
+
+    def wake(of: set[int]) -> str:
+        masks: dict[int, int] = defaultdict(int)
+        for index in of:
+            masks[index // 64] |= 1 << index % 64
+        return " ".join(f"farside_active[{word}] |= 0x{mask:x}ULL;"
+                        for word, mask in sorted(masks.items()))
+
+    def emit(index: int, chunk: list[int]) -> str:
+        numbers = sorted(chunk)
+        writes = sorted({name for number in numbers for name in statements[number].writes})
+        watched = [name for name in writes if readers[name] and name not in design.memories]
+        # Variables with the same readers are compared at once.
+        by_readers: dict[frozenset[int], list[str]] = defaultdict(list)
+        for name in watched:
+            by_readers[frozenset(readers[name])].append(name)
+        lines = [f"void farside_chunk_{index}({root}* vlSelf) {{",
+                 "    auto& vlSelfRef = *vlSelf;"]
+        lines += [f"    const auto old_{n} = {reference(name)};"
+                  for n, name in enumerate(watched)]
+        lines += [f"    {statements[number].text}" for number in numbers]
+        order = {name: n for n, name in enumerate(watched)}
+        for of, names in by_readers.items():
+            differs = " | ".join(f"farside_differs(old_{order[name]}, {reference(name)})"
+                                 for name in names)
+            lines.append(f"    if ({differs}) {{ {wake(set(of))} }}")
+        woken: set[int] = set()
+        for number in numbers:
+            for name in statements[number].arrays:
+                woken |= readers[name]
+        if woken:
+            lines.append(f"    {wake(woken)}")
+        return "\n".join([*lines, "}", ""])
+
+    head = [f'#include "{prefix}__pch.h"', "#include <cstring>", _PRELUDE,
+            *sorted(design.externs), f"extern unsigned long long farside_active[{words}];",
+            *(f"extern {kind} {name};" for name, kind in sorted(design.locals.items()))]
+    parts: list[list[str]] = [[] for _ in range(FILES)]
+    for index, chunk in enumerate(chunks):
+        parts[index * FILES // len(chunks)].append(emit(index, chunk))
+    for part, texts in enumerate(parts):
+        (directory / f"farside_chunks_{part}.cpp").write_text("\n".join([*head, *texts]))
+    (directory / "farside_edge.cpp").write_text(
+        "\n".join([*head, *_edge(design, chunks, readers, reference, wake, words)]))
+
+    first, *others = design.functions
+    for path, text in design.files.items():
+        for name in (first, *others):
+            call = f"    farside_edge(vlSelf);\n" if name == first else ""
+            pattern = re.compile(_FUNCTION.format(name=name, root=root), re.DOTALL | re.MULTILINE)
+            text = pattern.sub(f"void farside_edge({root}* vlSelf);\n"
+                               f"void {name}({root}* vlSelf) {{\n{call}}}\n", text)
+        path.write_text(text)
+    return len(chunks)
+
+
+def _edge(design, chunks, readers, reference, wake, words):  # type: ignore[no-untyped-def]
+    root = design.root
+    full = [(1 << 64) - 1] * words
+    full[-1] = (1 << (len(chunks) - 64 * (words - 1))) - 1
+    yield f"unsigned long long farside_active[{words}] = {{"
+    yield "    " + ", ".join(f"0x{word:x}ULL" for word in full) + "};"
+    for name, kind in sorted(design.locals.items()):
+        yield f"{kind} {name};"
+    for index in range(len(chunks)):
+        yield f"void farside_chunk_{index}({root}* vlSelf);"
+    yield f"static void (*const farside_chunks[])({root}*) = {{"
+    for index in range(len(chunks)):
+        yield f"    farside_chunk_{index},"
+    yield "};"
+    yield f"void farside_edge({root}* vlSelf) {{"
+    yield "    auto& vlSelfRef = *vlSelf;"
+    for name in sorted(design.watched):
+        seen = f"seen_{name}"
+        yield f"    static auto {seen} = {reference(name)};"
+        yield f"    if (farside_differs({seen}, {reference(name)})) {{"
+        yield f"        {seen} = {reference(name)}; {wake(readers[name])}"
+        yield "    }"
+    yield f"    for (int word = 0; word < {words}; ++word) {{"
+    yield "        unsigned long long later = ~0ULL;"
+    yield "        while (const unsigned long long bits = farside_active[word] & later) {"
+    yield "            const int bit = __builtin_ctzll(bits);"
+    yield "            farside_active[word] &= ~(1ULL << bit);"
+    yield "            later = bit == 63 ? 0 : ~0ULL << (bit + 1);"
+    yield "            farside_chunks[word * 64 + bit](vlSelf);"
+    yield "        }"
+    yield "    }"
+    yield "}"
