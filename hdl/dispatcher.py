@@ -11,7 +11,10 @@ from .interfaces import Descriptor, MetadataPort, PayloadKind, SourceState, head
 from .metadata import group_record, page
 from .sequencer import Notice
 
-__all__ = ["Dispatcher"]
+__all__ = ["ORDER_PATIENCE", "Dispatcher"]
+
+# Several frames' time on a fast line: a link that is merely busy has room again long before.
+ORDER_PATIENCE = 1 << 16
 
 
 class Dispatcher(wiring.Component):
@@ -94,7 +97,9 @@ class Dispatcher(wiring.Component):
             self.walking.eq(meta.gnt),
         ]
 
-        link, choice, chosen = self._choose_link(m, set_, order)
+        waited = Signal(range(ORDER_PATIENCE), init=0)
+        patient = Signal(init=1)
+        link, choice, chosen = self._choose_link(m, set_, order, patient)
         self._frame(m, set_, epoch, gseq, count, index, slot, order)
 
         def look(address):
@@ -138,13 +143,17 @@ class Dispatcher(wiring.Component):
 
             # -- one frame
             with m.State("AWAIT_LINK"):
+                m.d.sync += waited.eq(waited + 1)
                 with m.If(restart):
                     m.next = "AWAIT_WORK"
                 with m.Elif(chosen):
                     m.d.sync += link.eq(choice)
                     m.next = "LOCK_TRACK"
+                with m.Elif(waited.all()):
+                    m.d.sync += patient.eq(0)
             with m.State("LOCK_TRACK"):
                 m.d.comb += look(sent)
+                m.d.sync += [waited.eq(0), patient.eq(1)]
                 with m.If(meta.gnt):
                     m.next = "READ_TRACK"
             with m.State("READ_TRACK"):
@@ -182,7 +191,7 @@ class Dispatcher(wiring.Component):
             m.d.sync += restart.eq(1)
         return m
 
-    def _choose_link(self, m, set_, order):
+    def _choose_link(self, m, set_, order, patient):
         """Link used last, the one for the next frame, and whether that has room now."""
         g = self.geometry
         link = Signal(range(g.links))
@@ -194,7 +203,7 @@ class Dispatcher(wiring.Component):
                     m.d.comb += before_home.eq((s - 1) % g.links)
         m.submodules.link_turn = turn = RoundRobin(g.links)
         m.d.comb += [
-            turn.requests.eq(Mux(order, self.up, self.room & self.up)),
+            turn.requests.eq(Mux(order & patient, self.up, self.room & self.up)),
             turn.last.eq(Mux(order, before_home, link)),
             chosen.eq(turn.valid & self.room.bit_select(turn.next, 1)),
         ]

@@ -38,6 +38,12 @@ def check_max_payload(max_payload):
                          f"{LENGTH_BITS} bits")
 
 
+def longest_frame(max_payload):
+    """Line bytes of a frame of ``max_payload`` bytes: with COBS at its worst, and delimiter."""
+    body = wire.PREFIX_BYTES + wire.HEADER_BYTES + max_payload + wire.CRC_BYTES
+    return body + -(-body // 254) + 1
+
+
 class FrameTransmitter(wiring.Component):
     """Joins head and payload and appends the CRC.
 
@@ -123,8 +129,12 @@ class FrameReceiver(wiring.Component):
     waits in a delay line of four. Bytes leaving it fill the head, then are payload, offered to
     ``sink`` if ``keep`` is set. At the end a good frame is offered at ``frame``, and nothing
     more of the line is taken until it has been taken. Any other frame ends with one ``bad``:
-    broken COBS, fewer bytes than head and CRC, more than ``max_payload`` bytes of payload (the
-    excess is not offered), wrong CRC. Ten clocks a byte when the sink is ready.
+    broken COBS, fewer bytes than head and CRC, wrong CRC. Ten clocks a byte when the sink is
+    ready.
+
+    A good frame with more than ``max_payload`` bytes of payload is offered too, with
+    ``max_payload + 1`` as its length (the excess does not reach the sink): who sent it must be
+    told, or an ordered line would see it again for ever.
 
     Parameters
     ----------
@@ -145,6 +155,8 @@ class FrameReceiver(wiring.Component):
     frame : Out(stream.Signature(Received))
         Good frames. ``type``, ``lseq`` and ``header`` are already valid while the payload
         arrives (and mean nothing yet).
+    in_payload : Out(1)
+        The head of a frame is complete, what follows is payload or its end.
     bad : Out(1)
         One clock for each frame dropped.
     """
@@ -158,6 +170,7 @@ class FrameReceiver(wiring.Component):
             "sink": Out(PayloadSink()),
             "keep": In(1),
             "frame": Out(stream.Signature(Received)),
+            "in_payload": Out(1),
             "bad": Out(1),
         })
 
@@ -181,9 +194,10 @@ class FrameReceiver(wiring.Component):
             crc.bit.eq(line_bit),
             in_payload.eq(seen == HEAD_BYTES + wire.CRC_BYTES),
             good.eq(in_payload & ((crc.value == wire.CRC_RESIDUE) | (not self._check_crc))
-                    & ~too_long & ~self.i.payload.bad),
+                    & ~self.i.payload.bad),
+            self.in_payload.eq(in_payload),
             Cat(frame.type, frame.lseq, frame.header).eq(head),
-            frame.length.eq(length),
+            frame.length.eq(length + too_long),
             self.sink.data.eq(delay[:8]),
             self.sink.index.eq(length),
             self.sink.type.eq(frame.type),

@@ -11,10 +11,28 @@ from amaranth.lib.wiring import In, Out
 from firmware_model import wire
 from firmware_model.geometry import Geometry
 
-__all__ = ["PayloadKind", "Descriptor", "Event", "PayloadByte", "LineByte", "header",
-           "header_const", "slot_shape", "index_shape", "SourceState", "TargetState", "Link",
-           "Volume", "Entry", "MemoryPort", "MetadataPort", "RegisterPort", "PayloadPort",
-           "PayloadSink", "LENGTH_BITS"]
+__all__ = [
+    "LENGTH_BITS",
+    "Descriptor",
+    "Entry",
+    "Event",
+    "LineByte",
+    "Link",
+    "MemoryPort",
+    "MetadataPort",
+    "PayloadByte",
+    "PayloadKind",
+    "PayloadPort",
+    "PayloadSink",
+    "RegisterPort",
+    "SourceState",
+    "TargetState",
+    "Volume",
+    "header",
+    "header_const",
+    "index_shape",
+    "slot_shape",
+]
 
 LENGTH_BITS = 13        # payload length counter: 4096 data bytes and one to notice too many
 

@@ -7,17 +7,17 @@ from amaranth.lib.wiring import In, Out
 from firmware_model import wire
 
 from .cobs import CobsDecoder, CobsEncoder
-from .frame import FrameReceiver, FrameTransmitter, check_max_payload
+from .frame import FrameReceiver, FrameTransmitter, check_max_payload, longest_frame
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
 from .rxwindow import ReceiveWindow, check_window
 from .session import Session, check_fingerprint
 from .speaker import Speaker
 from .streams import ByteFifo
 from .timer import BitTimer
-from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow, check_times
+from .txwindow import TransmitWindow, check_times
 from .uart import DIVISOR_BITS, UartRx, UartTx
 
-__all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine", "longest_frame"]
+__all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine"]
 
 # Everything that waits counts bit times, so it suits every baud rate. In units of 64:
 UNIT_BITS = 64
@@ -31,11 +31,13 @@ HELLO_UNITS = 16
 # acknowledgement waits behind them; so the host port (``ordered``) waits for ``window`` frames.
 PATIENCE_FRAMES = 4
 
+# Time-outs in a row that end a session. Few: a session that is down says hello every millisecond
+# or so and comes up as soon as the line does, while one that is up waits twice as long each time.
+TRIES = 5
 
-def longest_frame(max_payload):
-    """Line bytes of a frame of ``max_payload`` bytes: with COBS at its worst, and delimiter."""
-    body = wire.PREFIX_BYTES + wire.HEADER_BYTES + max_payload + wire.CRC_BYTES
-    return body + -(-body // 254) + 1
+# Round trip assumed in a new session, in units: 8192 bits. With five waits a session survives
+# round trips of (2**5 - 1) * 2 * 8192 bits, half a second at 1 Mbaud, until it has measured one.
+FIRST_TRIP = 128
 
 
 class LinkEngine(wiring.Component):
@@ -131,7 +133,7 @@ class LinkEngine(wiring.Component):
     """
 
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
-                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES,
+                 discard_when_down=False, patience_bits=0, initial_trip=FIRST_TRIP, tries=TRIES,
                  check_crc=True):
         check_window(window)
         check_max_payload(max_payload)
@@ -234,6 +236,8 @@ class LinkEngine(wiring.Component):
         frame = receiver.frame.payload
         sequenced = Signal()
         changing = Signal()
+        events = stream.Signature(Event).create()
+        busy = C(0)                 # an earlier Event waits: this frame cannot become one
         say_hello = Signal(init=1)
         say_ack = Signal()
         m.d.comb += [
@@ -245,12 +249,16 @@ class LinkEngine(wiring.Component):
             rx_window.lseq.eq(frame.lseq),
             tx_window.ack.payload.base.eq(frame.lseq),
             tx_window.ack.payload.map.eq(frame.header),
-            self.events.payload.type.eq(frame.type),
-            self.events.payload.header.eq(frame.header),
-            self.events.payload.length.eq(frame.length),
+            events.payload.type.eq(frame.type),
+            events.payload.header.eq(frame.header),
+            events.payload.length.eq(frame.length),
         ]
         if self._ordered:
-            m.d.comb += receiver.keep.eq(session.up & sequenced & (frame.lseq == rx_window.base))
+            busy = self._hold_event(m, events, receiver.in_payload)
+            m.d.comb += receiver.keep.eq(session.up & sequenced & ~busy
+                                         & (frame.lseq == rx_window.base))
+        else:
+            wiring.connect(m, events, wiring.flipped(self.events))
 
         ours = Signal()             # the acknowledgement is about this session
         ack_spec = wire.FRAMES[wire.Type.ACK]
@@ -285,7 +293,7 @@ class LinkEngine(wiring.Component):
                 m.d.comb += changing.eq(1)
                 with m.If(rx_window.busy):
                     pass
-                with m.Elif(rx_window.new):
+                with m.Elif(rx_window.new & ~busy):
                     m.next = "OFFER EVENT"
                 with m.Else():
                     m.d.comb += self.duplicate.eq(1)
@@ -293,8 +301,8 @@ class LinkEngine(wiring.Component):
                     drop()
                     m.next = "WAIT FOR FRAME"
             with m.State("OFFER EVENT"):
-                m.d.comb += self.events.valid.eq(1)
-                with m.If(self.events.ready):
+                m.d.comb += events.valid.eq(1)
+                with m.If(events.ready):
                     m.next = "MARK NUMBER"
             with m.State("MARK NUMBER"):
                 m.d.comb += changing.eq(1)
@@ -359,3 +367,26 @@ class LinkEngine(wiring.Component):
             self.ack_sent.eq(speaker.ack_said),
         ]
         return m
+
+    def _hold_event(self, m, events, in_payload):
+        """Put a register between ``events`` and the taker; returns when it is taken already.
+
+        A host port's taker may itself wait for room in the transmit window, which only an
+        acknowledgement makes. So an Event that waits must not keep the line from being read: it
+        moves aside, and what cannot be taken meanwhile is out of turn and comes again. A payload
+        is kept or not as a whole, since an Event may be taken while the next one arrives.
+        """
+        held = Signal(Event)
+        holding = Signal()
+        missed = Signal()
+        m.d.comb += [
+            self.events.valid.eq(holding),
+            self.events.payload.eq(held),
+            events.ready.eq(~holding),
+        ]
+        with m.If(self.events.ready):
+            m.d.sync += holding.eq(0)
+        with m.If(events.valid & events.ready):
+            m.d.sync += [holding.eq(1), held.eq(events.payload)]
+        m.d.sync += missed.eq(in_payload & (missed | holding))
+        return holding | missed

@@ -8,15 +8,28 @@ from amaranth.utils import exact_log2
 from firmware_model import wire
 from firmware_model.wire import Code, Reg, Role
 
+from .frame import longest_frame
 from .interfaces import RegisterPort
 
-__all__ = ["GROUP_TIMEOUT_RESET", "POLL_INTERVAL_RESET", "Registers"]
+__all__ = ["POLL_INTERVAL_RESET", "Registers", "group_timeout_reset"]
 
-POLL_INTERVAL_RESET = 2**14     # of 256 clocks: a third of a second at 12 MHz
-GROUP_TIMEOUT_RESET = 64        # of 65536 clocks: as long, far above a group's time on the line
+POLL_INTERVAL_RESET = 64        # of 256 clocks: a millisecond or so, near real time
 
 _POLL_BITS = 24                 # 2**32 clocks: as long as anybody waits
 _SLOW_BITS = 16                 # AGE, which is compared with GROUP_TIMEOUT, is a 16-bit page word
+
+
+
+def group_timeout_reset(geometry):
+    """Slow ticks without commit status after which groups are sent again.
+
+    What the links were handed last may be a window of longest frames each; four times that, and
+    never less than a third of a second at 12 MHz, leaves room for the way and back.
+    """
+    window_bits = 10 * geometry.window * longest_frame(geometry.track_bytes)
+    clocks = 4 * window_bits * geometry.clock_hz // geometry.link_baud
+    return max(64, min(-(-clocks // wire.SLOW_TICK), (1 << _SLOW_BITS) - 1))
+
 
 # First and last address of each window. The component behind a window answers every address
 # in it, unknown ones with BAD_REGISTER.
@@ -95,7 +108,7 @@ class Registers(wiring.Component):
                 "disconnected": In(8),
                 "credit": In(17),
                 "poll_interval": Out(_POLL_BITS, init=POLL_INTERVAL_RESET),
-                "group_timeout": Out(_SLOW_BITS, init=GROUP_TIMEOUT_RESET),
+                "group_timeout": Out(_SLOW_BITS, init=group_timeout_reset(geometry)),
                 "destage": Out(geometry.sets),
             }
             self._windows.append("volume_set")

@@ -9,7 +9,8 @@ from amaranth import *
 
 from firmware_model import wire
 from firmware_model.wire import Role, Type
-from hdl.link import LinkEngine, longest_frame
+from hdl.frame import longest_frame
+from hdl.link import LinkEngine
 from host_tools.linkpeer import LinkPeer
 
 from .lines import (

@@ -3,7 +3,7 @@ import pytest
 from amaranth import *
 
 from firmware_model.wire import POLL_UNIT, REGISTERS, SLOW_TICK, Code, Counter, Reg, Role
-from hdl.registers import GROUP_TIMEOUT_RESET, POLL_INTERVAL_RESET, Registers
+from hdl.registers import POLL_INTERVAL_RESET, Registers, group_timeout_reset
 
 from .target_bench import SMALL, access, simulate
 
@@ -125,7 +125,7 @@ def test_source_controls():
 
     async def testbench(ctx):
         assert ctx.get(dut.poll_interval) == POLL_INTERVAL_RESET
-        assert ctx.get(dut.group_timeout) == GROUP_TIMEOUT_RESET
+        assert ctx.get(dut.group_timeout) == group_timeout_reset(SMALL)
         ctx.set(dut.disconnected, 3)
         ctx.set(dut.credit, 12)
         assert await access(ctx, dut.bus, Reg.DISCONNECTED) == (Code.OK, 3)

@@ -105,7 +105,7 @@ class GatewareWorld(World):
         tag, self._tag = self._tag, self._tag + 1
         assert tag <= LAST_TAG, "more chains than tags"
         submission = Submission(tuple(commands))
-        peer = self._host._peer
+        peer = self._host.peer
         self._host.submissions[tag] = submission
         peer.send(Type.CHAIN, b"".join(wire.entry(v, t) for v, t, _ in commands), tag=tag,
                   flags=int(wire.Flag.RESUME) if resume else 0, count=len(commands))
@@ -119,7 +119,7 @@ class GatewareWorld(World):
             self._collect()
             return submission.answer is not None
 
-        assert self._host._wait(answered, 20.0), "a chain was not answered at all"
+        assert self._host.wait_until(answered, 20.0), "a chain was not answered at all"
         assert submission.answer is not None
         return submission.answer
 
@@ -151,23 +151,23 @@ class GatewareWorld(World):
         tag = fields.get("tag", 0) if header is None else header[0] | header[1] << 8
         client.raw.pop(tag, None)
         if header is None:
-            client._peer.send(Type(type_), payload, **fields)
+            client.peer.send(Type(type_), payload, **fields)
         else:
-            client._peer.send_raw(type_, header, payload)
+            client.peer.send_raw(type_, header, payload)
         client.pump()
         return self.raw_answer(tag, side) if expect else None
 
     def raw_answer(self, tag: int, side: Side = "source") -> Code:
         client = self._clients[side]
-        assert client._wait(lambda: bool(client.raw.get(tag)), 20.0), (
+        assert client.wait_until(lambda: bool(client.raw.get(tag)), 20.0), (
             f"no answer to the frame with tag {tag:#06x}")
         self._collect()
         return client.raw[tag].pop(0)
 
     def host_session(self) -> None:
         client = self._host
-        client._peer.restart()
-        assert client._wait(lambda: client._peer.up, 20.0), "no new session"
+        client.peer.restart()
+        assert client.wait_until(lambda: client.peer.up, 20.0), "no new session"
 
     # -- control -----------------------------------------------------------------------------
 
