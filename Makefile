@@ -50,6 +50,8 @@ docs: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --claims docs/claims.md
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/picture.py
+	@$(BIN)/python docs/generate.py --record
 
 bench: $(STAMP)
 	@$(BIN)/farside bench

@@ -1,11 +1,16 @@
 """Writes what the documentation takes from the code, or checks that it is up to date.
 
-``docs/generate.py`` rewrites; ``docs/generate.py --check CLAIMS`` exits 1 and names the first
-stale file, comparing docs/claims.md with the CLAIMS table a test run has just written.
+``docs/generate.py`` rewrites the generated files; ``--check CLAIMS`` exits 1 and names the stale
+ones, comparing docs/claims.md with the CLAIMS table a test run has just written; ``--record`` runs
+the commands whose output the documentation shows and puts it there.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,6 +86,24 @@ def protocol() -> str:
 
 GENERATED = {"protocol.md": protocol}
 
+# ``<!-- output of: COMMAND -->``, a text block, ``<!-- end of output -->``
+OUTPUT = re.compile(r"(<!-- output of: (farside [^\n]*?) -->\n)```text\n.*?```\n"
+                    r"(<!-- end of output -->)", re.DOTALL)
+
+
+def record(path: Path) -> None:
+    """Run the commands that ``path`` shows the output of, and replace it."""
+
+    def run(found: re.Match[str]) -> str:
+        words = shlex.split(found[2])
+        print(f"{path.name}: {found[2]}", file=sys.stderr)
+        done = subprocess.run(
+            [sys.executable, "-m", "host_tools", *words[1:]], stdout=subprocess.PIPE, text=True,
+            check=True, cwd=HERE.parent, env=os.environ | {"COLUMNS": "96"})
+        return f"{found[1]}```text\n{done.stdout.rstrip()}\n```\n{found[3]}"
+
+    path.write_text(OUTPUT.sub(run, path.read_text()))
+
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--check"]:
@@ -93,6 +116,10 @@ def main(arguments: list[str]) -> int:
         for name in stale:
             print(f"docs/{name} is out of date: run `make docs` and commit it", file=sys.stderr)
         return 1 if stale else 0
+    if arguments == ["--record"]:
+        for path in (HERE.parent / "README.md", *sorted(HERE.glob("*.md"))):
+            record(path)
+        return 0
     for name, make in GENERATED.items():
         (HERE / name).write_text(make())
     return 0
