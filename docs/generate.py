@@ -75,7 +75,8 @@ def protocol() -> str:
             f"{wire.LINK_COUNTER_STRIDE} n + number.", ""]
     out += table(["number", "name"], [[str(int(c)), c.name.lower()] for c in wire.LinkCounter])
     out += [f"Page of set s: 0x{wire.Reg.SET_PAGES:04x} + {wire.SET_PAGE_WORDS} s + word, 16 bits "
-            f"each. Group records of {wire.GROUP_WORDS} words start at word {int(wire.SetWord.GROUP)}.", ""]
+            f"each. Group records of {wire.GROUP_WORDS} words start at word "
+            f"{int(wire.SetWord.GROUP)}.", ""]
     out += table(["word", "name"], [[str(int(w)), w.name.lower()] for w in wire.SetWord])
     out += [f"Set of volume v: 0x{wire.Reg.VOLUME_SET:04x} + v, read and write, source.", "",
             f"Channel emulator of link n: 0x{wire.Reg.CHANNEL:04x} + {wire.CHANNEL_STRIDE} n + "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 W, H = 960, 400
-INK, SOFT, SOURCE, TARGET, LINE, ALERT = "#1b1f24", "#57606a", "#ddf4ff", "#dafbe1", "#0969da", "#cf222e"
+INK, SOFT, LINE, ALERT = "#1b1f24", "#57606a", "#0969da", "#cf222e"
+SOURCE, TARGET = "#ddf4ff", "#dafbe1"
 
 
 def text(x: float, y: float, words: str, size: int = 14, anchor: str = "middle", colour: str = INK,
@@ -27,8 +28,8 @@ def arrow(x1: float, y1: float, x2: float, y2: float, colour: str = INK, dash: s
 def tracks(x: float, y: float, shades: str) -> list[str]:
     """A row of tracks: w committed on both sides, p commitment pending, k packet pending."""
     fill = {"w": "#ffffff", "p": "#fff8c5", "k": "#ffd8b5", "s": "#eaeef2"}
-    return [f'<rect x="{x + 22 * i}" y="{y}" width="20" height="26" fill="{fill[s]}" stroke="{SOFT}"/>'
-            for i, s in enumerate(shades)]
+    return [f'<rect x="{x + 22 * i}" y="{y}" width="20" height="26" fill="{fill[s]}" '
+            f'stroke="{SOFT}"/>' for i, s in enumerate(shades)]
 
 
 def draw() -> str:
@@ -65,8 +66,8 @@ def draw() -> str:
             text(586, 300, "some exact prefix of the chains", 12, "start", ALERT)]
     out += [arrow(940, 186, 834, 186), text(890, 120, "host"), arrow(834, 140, 940, 140),
             text(887, 158, "reads", 12, colour=SOFT),
-            text(W / 2, 372, "No queue, no second copy: a track that is still needed is not overwritten, "
-                 "and the order of everything pending costs one pointer a track.", 13, colour=SOFT)]
+            text(W / 2, 372, "No queue, no second copy: a track that is still needed is not "
+                 "overwritten, and the order of everything pending costs one pointer a track.", 13, colour=SOFT)]
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
