@@ -52,7 +52,8 @@ def protocol() -> str:
            f"Types from 0x{wire.FIRST_SEQUENCED:02x} up are sequenced: `lseq` counts them modulo "
            "256 from 0 in every session, and the receiver acknowledges them.", ""]
     out += table(["type", "code", "direction", "meaning"],
-                 [[f"[{s.type.name}](#{s.type.name.lower()})", f"0x{s.type:02x}", s.direction, s.doc]
+                 [[f"[{s.type.name}](#{s.type.name.lower()})", f"0x{s.type:02x}",
+                   s.direction, s.doc]
                   for s in wire.FRAMES.values()])
     for spec in wire.FRAMES.values():
         out += [f"### {spec.type.name}", "", spec.doc, ""]

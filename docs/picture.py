@@ -42,7 +42,8 @@ def draw() -> str:
            '</defs>', f'<rect width="{W}" height="{H}" fill="#ffffff"/>']
     out += [box(130, 40, 280, 290, SOURCE), text(270, 66, "source board", 17, weight="bold"),
             box(570, 40, 260, 290, TARGET), text(700, 66, "target board", 17, weight="bold")]
-    out += [text(60, 120, "host"), arrow(20, 140, 126, 140), text(72, 158, "chains", 12, colour=SOFT),
+    out += [text(60, 120, "host"), arrow(20, 140, 126, 140),
+            text(72, 158, "chains", 12, colour=SOFT),
             arrow(126, 186, 20, 186), text(72, 204, "done / collision", 12, colour=SOFT)]
     out += [text(146, 100, "cache: one copy of every track", 13, "start"),
             *tracks(146, 110, "wkkpwpwkwwp")]
@@ -57,7 +58,8 @@ def draw() -> str:
         out += [arrow(412, y, 566, y, LINE), text(489, y - 8, f"link {i}", 12, colour=LINE)]
     out += [text(489, 262, "tracks in any order", 12, colour=SOFT),
             text(489, 278, "+ an order packet each", 12, colour=SOFT),
-            arrow(566, 306, 412, 306, LINE, "6 4"), text(489, 324, "commit status", 12, colour=LINE)]
+            arrow(566, 306, 412, 306, LINE, "6 4"),
+            text(489, 324, "commit status", 12, colour=LINE)]
     out += [text(586, 100, "visible tracks", 13, "start"), *tracks(586, 110, "wwwwwwwwwww"),
             text(586, 160, "staging: not visible yet", 13, "start"), *tracks(586, 170, "ssss"),
             text(586, 226, "commit engine: group after group,", 13, "start"),
@@ -67,7 +69,8 @@ def draw() -> str:
     out += [arrow(940, 186, 834, 186), text(890, 120, "host"), arrow(834, 140, 940, 140),
             text(887, 158, "reads", 12, colour=SOFT),
             text(W / 2, 372, "No queue, no second copy: a track that is still needed is not "
-                 "overwritten, and the order of everything pending costs one pointer a track.", 13, colour=SOFT)]
+                 "overwritten, and the order of everything pending costs one pointer a track.", 13,
+                 colour=SOFT)]
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
