@@ -7,6 +7,7 @@ the commands whose output the documentation shows and puts it there.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -86,7 +87,37 @@ def protocol() -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-GENERATED = {"protocol.md": protocol}
+FOLDERS = ("hdl", "firmware_model", "host_tools", "sim", "boards")
+MODULES = re.compile(r"(<!-- modules -->\n).*(<!-- end of modules -->)", re.DOTALL)
+
+
+def summary(docstring: str) -> str:
+    """The first paragraph, fit for a table's cell."""
+    return docstring.split("\n\n")[0].replace("\n", " ").replace("``", "`").replace("|", "\\|")
+
+
+def modules() -> list[str]:
+    """A table a folder: every module and the first line of its docstring."""
+    out: list[str] = []
+    for folder in FOLDERS:
+        rows = []
+        for path in sorted((HERE.parent / folder).rglob("*.py")):
+            said = ast.get_docstring(ast.parse(path.read_text())) or ""
+            if path.name != "__init__.py":
+                name = path.relative_to(HERE.parent)
+                rows.append([f"`{name}`", summary(said)])
+        out += [f"### {folder}", "", *table(["module", "what it is for"], rows)]
+    return out
+
+
+def architecture() -> str:
+    """docs/architecture.md with its list of modules as they are."""
+    text = (HERE / "architecture.md").read_text()
+    rooms = "\n".join(["", *modules()])
+    return MODULES.sub(lambda found: found[1] + rooms + found[2], text)
+
+
+GENERATED = {"protocol.md": protocol, "architecture.md": architecture}
 
 # ``<!-- output of: COMMAND -->``, a text block, ``<!-- end of output -->``
 OUTPUT = re.compile(r"(<!-- output of: (farside [^\n]*?) -->\n)```text\n.*?```\n"
