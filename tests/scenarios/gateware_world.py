@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from firmware_model import wire
+from firmware_model.geometry import Geometry
 from firmware_model.wire import Channel, Code, Reg, Role, SetWord, Type
 from host_tools.client import Client
+from host_tools.session import Request, values_of
 from host_tools.transport import Transport
 
-from .world import GEOMETRY, ChainAnswer, Command, Reconnect, Side, Submission, World
+from .world import GEOMETRY, ChainAnswer, Command, Reconnect, Side, Submission, World, WorldTimeout
 
 HOLD_LONG = 0xFFFF          # units of 65536 clocks: longer than any test
 POLL_OFTEN = 4              # units of 256 clocks
@@ -24,6 +26,8 @@ TIMEOUT_SHORT = 2           # slow ticks
 # in both directions, shorter than most time-outs, which count as change when they come.
 STILL_CLOCKS = 60_000
 STILL_LIMIT = 400           # looks before a world that never rests is a failure
+
+PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
 
 FIRST_TAG, LAST_TAG = 0x8000, 0xFEFF    # of submissions; the library counts from 1, raw from 0xFF00
 
@@ -60,11 +64,14 @@ class GatewareWorld(World):
         The host lines, with nothing written yet. Closed by :meth:`close`.
     geometry : Geometry
         What the board must have.
+    thorough : bool
+        Whether a settled world compares all tracks, or those that some command has named.
     """
 
     supports = frozenset({"session"})
 
-    def __init__(self, source: Transport, target: Transport, geometry=GEOMETRY) -> None:
+    def __init__(self, source: Transport, target: Transport,
+                 geometry: Geometry = GEOMETRY, *, thorough: bool = True) -> None:
         super().__init__(geometry)
         self._clients: dict[Side, ScenarioClient] = {
             "source": ScenarioClient(source, name="source", role=Role.SOURCE),
@@ -74,7 +81,9 @@ class GatewareWorld(World):
         host.beside.append(far)
         far.beside.append(host)
         host.on_reconnect = lambda d: self.reconnects.append(Reconnect(d.volume, d.track, d.clocks))
+        self._thorough = thorough
         self._tag = FIRST_TAG
+        self._named: set[tuple[int, int]] = set()
         for client in self._clients.values():
             assert client.geometry.replace(host_baud=geometry.host_baud,
                                            link_baud=geometry.link_baud) == geometry
@@ -105,6 +114,9 @@ class GatewareWorld(World):
         tag, self._tag = self._tag, self._tag + 1
         assert tag <= LAST_TAG, "more chains than tags"
         submission = Submission(tuple(commands))
+        g = self.geometry
+        self._named |= {(v, t) for v, t, _ in commands
+                        if v < g.volumes and t < g.tracks_per_volume}
         peer = self._host.peer
         self._host.submissions[tag] = submission
         peer.send(Type.CHAIN, b"".join(wire.entry(v, t) for v, t, _ in commands), tag=tag,
@@ -141,9 +153,9 @@ class GatewareWorld(World):
 
     def page(self, set_: int, side: Side = "source") -> dict[SetWord, int]:
         words = self._clients[side].registers(
-            Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_, wire.SetWord.GROUP)
+            Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_, len(PAGE_WORDS))
         self._collect()
-        return {word: words[word] for word in SetWord if word < SetWord.GROUP}
+        return {word: words[word] for word in PAGE_WORDS}
 
     def raw_frame(self, type_: int, payload: bytes = b"", *, header: bytes | None = None,
                   side: Side = "source", expect: bool = True, **fields: int) -> Code | None:
@@ -208,15 +220,26 @@ class GatewareWorld(World):
         self._host.cycles()
         self._collect()
 
+    def _pages(self, side: Side, count: int = SetWord.AGE) -> list[Request]:
+        """Ask for the first words of all pages of a side."""
+        return [self._clients[side].ask(
+            Type.REG_READ, address=Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_, count=count)
+            for set_ in range(self.geometry.sets)]
+
     def _look(self) -> tuple[object, ...]:
-        """All that can change while the systems have something to do."""
-        seen: list[object] = []
+        """All that can change while the systems have something to do, and the source's clock.
+
+        Everything is asked for at once, on both lines: this is most of what a scenario does.
+        """
+        asked: list[tuple[Side, Request]] = []
         for side, client in self._clients.items():
-            seen += [client.link_counters(n) for n in range(self.geometry.links)]
-            seen.append(client.reg("links_up"))
-            seen += [tuple(page[w] for w in SetWord if w < SetWord.GROUP and w != SetWord.AGE)
-                     for page in (self.page(s, side) for s in range(self.geometry.sets))]
-        return tuple(map(repr, seen))
+            asked.append((side, client.ask(Type.REG_READ, address=Reg.LINKS_UP, count=1)))
+            asked += [(side, client.ask(
+                Type.REG_READ, address=Reg.LINK_COUNTERS + wire.LINK_COUNTER_STRIDE * link,
+                count=len(wire.LinkCounter))) for link in range(self.geometry.links)]
+            asked += [(side, request) for request in self._pages(side)]
+        return tuple(values_of(self._clients[side].complete(request, "a look")[0])
+                     for side, request in asked)
 
     def quiesce(self) -> None:
         last, since = self._look(), self._host.cycles()
@@ -227,8 +250,43 @@ class GatewareWorld(World):
             elif now - since > STILL_CLOCKS:
                 self._collect()
                 return
-        raise AssertionError(f"the board never rests: {last}")
+        raise WorldTimeout(f"the board never rests: {last}")
+
+    # -- images ------------------------------------------------------------------------------
+
+    def _read_pieces(self, pieces: Sequence[tuple[Side, int, int, int]]) -> list[bytes]:
+        """Data of (side, volume, track, count), asked for on both lines at once."""
+        asked = [(side, self._clients[side].ask(Type.READ, count, volume=volume, track=track,
+                                                count=count))
+                 for side, volume, track, count in pieces]
+        return [b"".join(frame.payload
+                         for frame in self._clients[side].complete(request, "an image"))
+                for side, request in asked]
+
+    def _volumes(self, side: Side) -> list[tuple[Side, int, int, int]]:
+        return [(side, volume, 0, self.geometry.tracks_per_volume)
+                for volume in range(self.geometry.volumes)]
 
     def image(self, side: Side) -> bytes:
-        return b"".join(self.read(volume, 0, self.geometry.tracks_per_volume, side)
-                        for volume in range(self.geometry.volumes))
+        return b"".join(self._read_pieces(self._volumes(side)))
+
+    def images(self) -> tuple[bytes, bytes]:
+        if not self._thorough:
+            return self._named_image("source"), self._named_image("target")
+        pieces = self._read_pieces(self._volumes("source") + self._volumes("target"))
+        volumes = self.geometry.volumes
+        return b"".join(pieces[:volumes]), b"".join(pieces[volumes:])
+
+    def target_image(self) -> bytes:
+        return self._named_image("target")
+
+    def _named_image(self, side: Side) -> bytes:
+        """The tracks that some command has named; the others as if never written."""
+        g = self.geometry
+        image = bytearray(g.image_bytes)
+        places = sorted(self._named)
+        for (volume, track), data in zip(places, self._read_pieces(
+                [(side, v, t, 1) for v, t in places]), strict=True):
+            at = g.linear(volume, track) * g.track_bytes
+            image[at:at + g.track_bytes] = data
+        return bytes(image)
