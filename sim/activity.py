@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = ["Unexpected", "add_filter"]
 
-CHUNK_STATEMENTS = 24       # more: fewer chunks to look at; fewer: less that runs in vain
 FILES = 4                   # so that several compilers can share the work
+LOCALS = "farside_locals."  # where variables of Verilator's functions live on between clocks
 
 
 class Unexpected(Exception):
@@ -47,7 +47,7 @@ class _Statement:
 # -- reading the generated code --------------------------------------------------------------
 
 
-_LVALUE = re.compile(r"(?:^|(?<=[;{}]))\s*(?:vlSelfRef\.)?([A-Za-z_]\w*)((?:\s*\[[^;{}]*?\])*)"
+_LVALUE = re.compile(r"(?:^|(?<=[;{}]))\s*(?:vlSelfRef\.|farside_locals\.)?([A-Za-z_]\w*)((?:\s*\[[^;{}]*?\])*)"
                      r"\s*=(?!=)")
 _CALL = re.compile(r"(?:^|(?<=[;{}]))\s*(VL_\w+)\((.*?)\);", re.DOTALL)
 _MEMBER = re.compile(r"vlSelfRef\.([A-Za-z_]\w*)")
@@ -112,11 +112,13 @@ class _Design:
         written = {name for one in self.statements for name in one.writes}
         read = {name for one in self.statements for name in one.reads}
         self.watched = {name for name in read - written if name not in self.memories}
+        self.inputs_first: list[str] = []
         for text in self.files.values():
-            for found in re.finditer(_FUNCTION.format(name=rf"{self.root}___ico_\w+",
+            for found in re.finditer(_FUNCTION.format(name=rf"({self.root}___ico_\w+)",
                                                       root=self.root),
                                      text, re.DOTALL | re.MULTILINE):
-                for one in _split(_without_locals(found[1])[1]):
+                self.inputs_first.append(found[1])
+                for one in _split(_without_locals(found[2])[1]):
                     self.watched |= self._statement(one, {}).writes & read
 
     def _body(self, name: str) -> str:
@@ -130,7 +132,7 @@ class _Design:
         declared, body = _without_locals(text)
         names = {}
         for kind, name in _LOCAL.findall(declared):
-            names[name] = f"farside_{number}_{name}"
+            names[name] = f"f{number}_{name}"
             self.locals[names[name]] = kind.split("/*")[0]
         for one in _split(body):
             self.statements.append(self._statement(one, names))
@@ -138,7 +140,7 @@ class _Design:
     def _statement(self, text: str, names: dict[str, str]) -> _Statement:
         """Reads and writes of one statement, with locals renamed to what they are kept in."""
         def rename(found: re.Match[str]) -> str:
-            return names.get(found[0], found[0])
+            return LOCALS + names[found[0]] if found[0] in names else found[0]
 
         text = re.sub(r"(?<![\w.])[A-Za-z_]\w*", rename, text) if names else text
         kept = set(names.values())
@@ -273,7 +275,11 @@ def _strong(edges: dict[int, set[int]]) -> list[list[int]]:
 
 def _schedule(statements: list[_Statement], before: list[set[int]],
               group: list[int]) -> list[list[int]]:
-    """Chunks of statements: a legal order that stays within one module as long as it can."""
+    """The groups in a legal order that stays within one module as long as it can.
+
+    Larger chunks than these were slower, the larger the more: 24 statements a chunk cost twice
+    the time, since some of them nearly always have something to do.
+    """
     members: dict[int, list[int]] = defaultdict(list)
     for number, of in enumerate(group):
         members[of].append(number)
@@ -296,18 +302,15 @@ def _schedule(statements: list[_Statement], before: list[set[int]],
     left = len(members)
     while left:
         scope = max(ready, key=lambda name: (len(ready[name]), name))
-        chunk: list[int] = []
-        while ready.get(scope) and (not chunk or len(chunk) < CHUNK_STATEMENTS):
+        while ready[scope]:
             of = ready[scope].pop(0)
-            chunk += members[of]
+            chunks.append(members[of])
             left -= 1
             for other in feeds[of]:
                 missing[other] -= 1
                 if not missing[other]:
                     offer(other)
-        if not ready[scope]:
-            del ready[scope]
-        chunks.append(chunk)
+        del ready[scope]
     return chunks
 
 
@@ -321,6 +324,42 @@ template <typename T> inline bool farside_differs(const T &one, const T &other) 
 template <std::size_t N> inline bool farside_differs(const VlWide<N> &one,
                                                      const VlWide<N> &other) {
     return std::memcmp(&one, &other, sizeof one) != 0;
+}
+"""
+
+
+# Runs a clock twice from the same state, with the filter and with every chunk, and compares all
+# of the state afterwards.
+_CHECK = """\
+bool farside_check_clock(ROOT* vlSelf) {
+    static_assert(sizeof farside_active == 8 * WORDS);
+    struct Copy {
+        unsigned char root[sizeof(ROOT)];
+        farside_locals_t locals;
+        unsigned long long active[WORDS];
+    };
+    static Copy before, filtered;
+    const auto save = [vlSelf](Copy &copy) {
+        std::memcpy(copy.root, vlSelf, sizeof copy.root);
+        std::memcpy(&copy.locals, &farside_locals, sizeof copy.locals);
+        std::memcpy(copy.active, farside_active, sizeof copy.active);
+    };
+    const auto restore = [vlSelf](const Copy &copy) {
+        std::memcpy(static_cast<void *>(vlSelf), copy.root, sizeof copy.root);
+        std::memcpy(&farside_locals, &copy.locals, sizeof copy.locals);
+        std::memcpy(farside_active, copy.active, sizeof copy.active);
+    };
+    static constexpr unsigned long long all[WORDS] = {FULL};
+    save(before);
+    farside_clock(vlSelf);
+    save(filtered);
+    restore(before);
+    std::memcpy(farside_active, all, sizeof all);
+    farside_clock(vlSelf);
+    const bool same = std::memcmp(filtered.root, vlSelf, sizeof filtered.root) == 0
+        && std::memcmp(&filtered.locals, &farside_locals, sizeof filtered.locals) == 0;
+    restore(filtered);
+    return same;
 }
 """
 
@@ -344,7 +383,7 @@ def add_filter(directory: Path, prefix: str) -> int:
     words = (len(chunks) + 63) // 64
 
     def reference(name: str) -> str:
-        return name if name in design.locals else f"vlSelfRef.{name}"
+        return (LOCALS if name in design.locals else "vlSelfRef.") + name
 
     def wake(of: set[int]) -> str:
         masks: dict[int, int] = defaultdict(int)
@@ -381,7 +420,9 @@ def add_filter(directory: Path, prefix: str) -> int:
 
     head = [f'#include "{prefix}__pch.h"', "#include <cstring>", _PRELUDE,
             *sorted(design.externs), f"extern unsigned long long farside_active[{words}];",
-            *(f"extern {kind} {name};" for name, kind in sorted(design.locals.items()))]
+            "extern struct farside_locals_t {",
+            *(f"    {kind} {name};" for name, kind in sorted(design.locals.items())),
+            "} farside_locals;"]
     parts: list[list[str]] = [[] for _ in range(FILES)]
     for index, chunk in enumerate(chunks):
         parts[index * FILES // len(chunks)].append(emit(index, chunk))
@@ -393,7 +434,7 @@ def add_filter(directory: Path, prefix: str) -> int:
     first, *others = design.functions
     for path, text in design.files.items():
         for name in (first, *others):
-            call = f"    farside_edge(vlSelf);\n" if name == first else ""
+            call = "    farside_edge(vlSelf);\n" if name == first else ""
             pattern = re.compile(_FUNCTION.format(name=name, root=root), re.DOTALL | re.MULTILINE)
             text = pattern.sub(f"void farside_edge({root}* vlSelf);\n"
                                f"void {name}({root}* vlSelf) {{\n{call}}}\n", text)
@@ -401,20 +442,30 @@ def add_filter(directory: Path, prefix: str) -> int:
     return len(chunks)
 
 
-def _edge(design, chunks, readers, reference, wake, words):  # type: ignore[no-untyped-def]
+def _edge(design: _Design, chunks: list[list[int]], readers: dict[str, set[int]],
+          reference: Callable[[str], str], wake: Callable[[set[int]], str],
+          words: int) -> Iterator[str]:
     root = design.root
     full = [(1 << 64) - 1] * words
     full[-1] = (1 << (len(chunks) - 64 * (words - 1))) - 1
     yield f"unsigned long long farside_active[{words}] = {{"
     yield "    " + ", ".join(f"0x{word:x}ULL" for word in full) + "};"
-    for name, kind in sorted(design.locals.items()):
-        yield f"{kind} {name};"
+    yield "farside_locals_t farside_locals;"
     for index in range(len(chunks)):
         yield f"void farside_chunk_{index}({root}* vlSelf);"
     yield f"static void (*const farside_chunks[])({root}*) = {{"
     for index in range(len(chunks)):
         yield f"    farside_chunk_{index},"
     yield "};"
+    for name in design.inputs_first:
+        yield f"void {name}({root}* vlSelf);"
+    yield f"void farside_edge({root}* vlSelf);"
+    yield "// A whole clock, without Verilator's search for what has to be evaluated."
+    yield f"void farside_clock({root}* vlSelf) {{"
+    for name in design.inputs_first:
+        yield f"    {name}(vlSelf);"
+    yield "    farside_edge(vlSelf);"
+    yield "}"
     yield f"void farside_edge({root}* vlSelf) {{"
     yield "    auto& vlSelfRef = *vlSelf;"
     for name in sorted(design.watched):
@@ -433,3 +484,5 @@ def _edge(design, chunks, readers, reference, wake, words):  # type: ignore[no-u
     yield "        }"
     yield "    }"
     yield "}"
+    yield _CHECK.replace("ROOT", root).replace("WORDS", str(words)).replace(
+        "FULL", ", ".join(f"0x{word:x}ULL" for word in full))

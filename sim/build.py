@@ -307,7 +307,8 @@ def _check_fst(tools: _Tools) -> None:
 
 def _harness_texts() -> list[bytes]:
     return [(HERE / name).read_bytes()
-            for name in ("harness.h", "harness.cpp", "model.cpp", "cocotb_main.cpp")]
+            for name in ("harness.h", "harness.cpp", "model.cpp", "cocotb_main.cpp",
+                         "activity.py")]
 
 
 def _runtime_objects(tools: _Tools, cache: Path, sources: Sequence[Path],
@@ -349,11 +350,12 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     shutil.copyfile(design / "signals.json", scratch / "signals.json")
     _run([tools.verilator_root / "bin" / "verilator_bin", *options, scratch / "board.v"],
          "Verilator", log, VERILATOR_ROOT=str(tools.verilator_root))
+    filtered = not spec.trace and not spec.expose and _filter(generated, options, log)
 
     progress("compiling")
     flags = [*MODEL_FLAGS, "-I", str(generated), "-I", str(HERE)]
     flags += [f"-DVM_TRACE={int(bool(spec.trace))}", f"-DVM_TRACE_FST={int(spec.trace == 'fst')}",
-              f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}"]
+              f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}", f"-DFARSIDE_FILTER={int(filtered)}"]
     main = HERE / "model.cpp"
     link = list(libraries)
     if spec.flow == "cocotb":
@@ -365,6 +367,22 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / "board", *link],
          "linking", log)
     shutil.rmtree(generated)
+
+
+def _filter(generated: Path, options: list[str | Path], log: Path) -> bool:
+    """Add the activity filter; without it the model is a third as fast, and no less right."""
+    from sim import activity
+
+    prefix = str(options[options.index("--prefix") + 1])
+    try:
+        chunks = activity.add_filter(generated, prefix)
+    except activity.Unexpected as reason:
+        with open(log, "a") as file:
+            file.write(f"no activity filter: {reason}\n")
+        return False
+    with open(log, "a") as file:
+        file.write(f"activity filter: {chunks} chunks\n")
+    return True
 
 
 def build(spec: Spec, progress: Progress | None = None) -> Build:

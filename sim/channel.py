@@ -340,7 +340,7 @@ class Channel(wiring.Component):
     divisor : In(24)
         Clocks a bit of the link in 1/256.
     initial : In(ChannelSettings())
-        Taken over in the first clock after reset.
+        Taken over in the first two clocks after reset.
     registers : In(RegisterPort())
         The low four bits of ``addr`` count.
     activity : Out(8)
@@ -368,7 +368,7 @@ class Channel(wiring.Component):
             self.depth, self.link, model.TARGET_TO_SOURCE)
 
         now = Signal(ChannelSettings())
-        started = Signal()
+        started = Signal(2)
         reseed = Signal()
         errors = Signal(32)
         lost = Signal(32)
@@ -393,14 +393,14 @@ class Channel(wiring.Component):
             ]
 
         m.d.sync += [
-            started.eq(1),
-            reseed.eq(~started),
+            started.eq(Cat(1, started[0])),
+            reseed.eq(~started[1]),
             errors.eq(errors + to_target.error + to_source.error),
             lost.eq(lost + to_target.lost + to_source.lost),
             self.activity.eq(self.activity + to_target.taken + to_source.taken),
         ]
         self._answer(m, now, reseed, errors, lost)
-        with m.If(~started):
+        with m.If(~started[1]):
             m.d.sync += now.eq(self.initial)
             with m.If(self.initial.delay >= self.depth):
                 m.d.sync += now.delay.eq(self.depth - 1)

@@ -254,6 +254,7 @@ Options parse(int argc, char **argv) {
         else if (name == "--seed") setup.seed = word;
         else if (name == "--waves-start") setup.waves_start = clocks;
         else if (name == "--waves-stop") setup.waves_stop = clocks;
+        else if (name == "--check-every" && clocks) setup.check_every = clocks;
         else if (name == "--max-clocks") options.max_clocks = clocks;
         else if (name == "--idle-exit") options.idle_exit = number;
         else throw std::runtime_error("unknown option " + name);

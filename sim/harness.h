@@ -162,6 +162,7 @@ struct Setup {
     std::string waves;
     uint64_t waves_start = 0;
     uint64_t waves_stop = ~uint64_t{0};
+    uint64_t check_every = ~uint64_t{0};    // clocks between checks of the activity filter
 };
 
 // The verilated gateware of the whole board.

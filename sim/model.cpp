@@ -15,6 +15,12 @@ using Waves = VerilatedFstC;
 using Waves = VerilatedVcdC;
 #endif
 
+#if FARSIDE_FILTER
+// Of sim/activity.py: one rising edge, if inputs are only used by registers and the filter.
+void farside_clock(Vboard___024root *board);
+bool farside_check_clock(Vboard___024root *board);
+#endif
+
 namespace {
 
 class VerilatedBoard final : public Model {
@@ -58,6 +64,18 @@ public:
 
 private:
     void one_clock() {
+#if FARSIDE_FILTER
+        if (clock != 0) {
+            if (clock % setup_.check_every != 0) {
+                farside_clock(board_.rootp);
+            } else if (!farside_check_clock(board_.rootp)) {
+                throw std::runtime_error("the activity filter differs at clock "
+                                         + std::to_string(clock));
+            }
+            move_host_lines();
+            return;
+        }
+#endif
         board_.clk = 1;
         board_.eval();
         move_host_lines();

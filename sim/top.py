@@ -10,8 +10,9 @@ from firmware_model import wire
 from hdl.interfaces import RegisterPort
 from hdl.source import Source
 from hdl.target import Target
+from hdl.uart import MIN_DIVISOR
 
-from .channel import DELAY_BITS, Channel
+from .channel import DELAY_BITS, Channel, ChannelSettings
 
 __all__ = ["Board", "ChannelRegisters"]
 
@@ -78,7 +79,7 @@ class Board(wiring.Component):
     source_rx, source_tx, target_rx, target_tx : In(1), Out(1)
         The two host lines, idle high.
     host_divisor, link_divisor : In(24)
-        Clocks a bit in 1/256.
+        Clocks a bit in 1/256; taken over a clock later.
     init_delay, init_byte_error, init_frame_loss, init_seed : In
         What the channels' registers hold at the start; all links alike.
     activity : Out(64)
@@ -115,10 +116,18 @@ class Board(wiring.Component):
             target.host_rx.eq(self.target_rx), self.target_tx.eq(target.host_tx),
         ]
         # Registered, or the simulation would work out again all that depends on them whenever
-        # any input moves. The slowest line until they are known: no bit is over by then.
-        host_divisor = Signal.like(self.host_divisor, init=~0)
-        link_divisor = Signal.like(self.link_divisor, init=~0)
-        m.d.sync += [host_divisor.eq(self.host_divisor), link_divisor.eq(self.link_divisor)]
+        # any input moves. Until they are known a bit is short, and only idle bits are sent.
+        host_divisor = Signal(24, init=MIN_DIVISOR)
+        link_divisor = Signal(24, init=MIN_DIVISOR)
+        initial = Signal(ChannelSettings())
+        m.d.sync += [
+            host_divisor.eq(self.host_divisor),
+            link_divisor.eq(self.link_divisor),
+            initial.delay.eq(self.init_delay),
+            initial.byte_error.eq(self.init_byte_error),
+            initial.frame_loss.eq(self.init_frame_loss),
+            initial.seed.eq(self.init_seed),
+        ]
         for system in (source, target):
             m.d.comb += [system.host_divisor.eq(host_divisor),
                          system.link_divisor.eq(link_divisor)]
@@ -134,10 +143,7 @@ class Board(wiring.Component):
                 channel.target_rx.eq(target.links[number].tx),
                 target.links[number].rx.eq(channel.target_tx),
                 channel.divisor.eq(link_divisor),
-                channel.initial.delay.eq(self.init_delay),
-                channel.initial.byte_error.eq(self.init_byte_error),
-                channel.initial.frame_loss.eq(self.init_frame_loss),
-                channel.initial.seed.eq(self.init_seed),
+                channel.initial.eq(initial),
             ]
             activity.append(channel.activity)
         m.d.comb += self.activity.eq(Cat(activity))
