@@ -18,7 +18,7 @@ from .interfaces import (
     slot_shape,
 )
 from .metadata import page
-from .mutations import Mutation
+from .mutations import Mutation, checked, has, lacks
 from .writeset import PlaceFault, WriteSet
 
 __all__ = ["ChainProcessor"]
@@ -84,7 +84,7 @@ class ChainProcessor(wiring.Component):
 
     def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
-        self.mutation = mutation and Mutation(mutation)
+        self.mutation = checked(mutation)
         slot = slot_shape(geometry)
         super().__init__({
             "events": In(stream.Signature(Event)),
@@ -346,16 +346,14 @@ class ChainProcessor(wiring.Component):
             with m.If(unsent == 0):
                 put(SetWord.FIRST, entry.index)
             with m.Else():
-                end_of_chain = position == 0
-                if self.mutation is Mutation.END_OF_CHAIN_DROPPED:
-                    end_of_chain = 0
+                end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
                 m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
                              meta.link_wdata.next.eq(entry.index),
                              meta.link_wdata.end_of_chain.eq(end_of_chain)]
             m.d.sync += [tail.eq(entry.index), unsent.eq(unsent + 1)]
 
         def swap():
-            pending = self.mutation is not Mutation.PENDING_NOT_SET
+            pending = lacks(self.mutation, Mutation.PENDING_NOT_SET)
             m.d.comb += [meta.state_we.eq(1), meta.state_wdata.slot.eq(entry.slot),
                          meta.state_wdata.pending.eq(pending)]
 
@@ -379,7 +377,7 @@ class ChainProcessor(wiring.Component):
             m.next = "SWAP_SLOTS"
         with m.State("SWAP_SLOTS"):
             m.d.comb += [meta.req.eq(1), self.free.valid.eq(1), self.free.payload.eq(old.slot)]
-            if self.mutation is Mutation.SLOT_FREED_WHILE_PENDING:
+            with m.If(has(self.mutation, Mutation.SLOT_FREED_WHILE_PENDING)):
                 m.d.comb += self.free.payload.eq(entry.slot)
             with m.If(self.free.ready):
                 m.d.comb += self.command.eq(1)

@@ -8,7 +8,7 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord
 
 from .interfaces import MetadataPort, TargetState, index_shape, slot_shape
 from .metadata import group_record, page
-from .mutations import Mutation
+from .mutations import Mutation, has
 
 __all__ = ["CommitEngine"]
 
@@ -52,7 +52,7 @@ class CommitEngine(wiring.Component):
 
     def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
-        self._any_sequence = mutation is Mutation.SEQUENCE_NOT_CHECKED
+        self._any_sequence = has(mutation, Mutation.SEQUENCE_NOT_CHECKED)
         notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
         super().__init__({
             "progress": In(notice),
@@ -78,7 +78,7 @@ class CommitEngine(wiring.Component):
         cursor = Signal(index_shape(g))
 
         # Only a mutant looks beyond DONE + 1.
-        probe = Signal(range(g.groups_in_flight)) if self._any_sequence else Const(0, 1)
+        probe = Signal(range(g.groups_in_flight))
 
         def look_at(word):
             return meta.page_addr.eq(page(set_, word))
@@ -135,7 +135,7 @@ class CommitEngine(wiring.Component):
                 m.next = "READ_HEAD"
                 with m.If((count == 0) | (meta.page_rdata != count)):
                     m.next = "SEEK_SET"
-                    if self._any_sequence:
+                    with m.If(self._any_sequence):
                         m.d.sync += probe.eq(probe + 1)
                         with m.If(probe != g.groups_in_flight - 1):
                             m.next = "LOCK_SET"
@@ -194,7 +194,7 @@ class CommitEngine(wiring.Component):
                 m.next = "SET_DONE"
             with m.State("SET_DONE"):
                 lock()
-                if self._any_sequence:
+                with m.If(self._any_sequence):
                     m.d.sync += probe.eq(0)
                 m.d.comb += [look_at(SetWord.DONE), write(group), self.group.eq(1),
                              self.due.valid.eq(1)]

@@ -140,7 +140,7 @@ class FrameReceiver(wiring.Component):
     ----------
     max_payload : int
         Longest payload accepted, 0..4096 (``PayloadSink`` counts no further).
-    check_crc : bool
+    check_crc : bool or Value
         False only for mutation tests.
 
     Members
@@ -193,7 +193,7 @@ class FrameReceiver(wiring.Component):
             line_bit.eq(self.i.payload.data.bit_select(bit, 1)),
             crc.bit.eq(line_bit),
             in_payload.eq(seen == HEAD_BYTES + wire.CRC_BYTES),
-            good.eq(in_payload & ((crc.value == wire.CRC_RESIDUE) | (not self._check_crc))
+            good.eq(in_payload & ((crc.value == wire.CRC_RESIDUE) | ~Value.cast(self._check_crc))
                     & ~self.i.payload.bad),
             self.in_payload.eq(in_payload),
             Cat(frame.type, frame.lseq, frame.header).eq(head),

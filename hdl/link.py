@@ -90,7 +90,7 @@ class LinkEngine(wiring.Component):
         that is longer.
     initial_trip, tries : int
         See :class:`.txwindow.TransmitWindow`.
-    check_crc : bool
+    check_crc : bool or Value
         False only for mutation tests.
 
     Members

@@ -9,7 +9,7 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 from .arbiter import RoundRobin, StreamMerge
 from .interfaces import Event, MetadataPort, SourceState, header
 from .metadata import group_record, page
-from .mutations import Mutation
+from .mutations import Mutation, checked, has, lacks
 
 __all__ = ["Notice", "Sequencer", "Status", "StatusFilter"]
 
@@ -136,7 +136,7 @@ class Sequencer(wiring.Component):
 
     def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
-        self.mutation = mutation and Mutation(mutation)
+        self.mutation = checked(mutation)
         super().__init__({
             "status": In(stream.Signature(Status)),
             "destage": In(geometry.sets),
@@ -350,7 +350,7 @@ class Sequencer(wiring.Component):
             m.d.comb += meta.req.eq(1)
             m.next = "CUT_TRACK"
         with m.State("CUT_TRACK"):
-            packet = self.mutation is not Mutation.PACKET_NOT_SET
+            packet = lacks(self.mutation, Mutation.PACKET_NOT_SET)
             m.d.comb += [meta.req.eq(1), meta.state_we.eq(1), meta.state_wdata.eq(meta.state_rdata),
                          meta.state_wdata.packet.eq(packet), self.group_track.eq(1)]
             m.d.sync += [index.eq(meta.link_rdata.next), count.eq(count + 1), room.eq(left),
@@ -390,9 +390,9 @@ class Sequencer(wiring.Component):
         state, volume = meta.state_rdata, meta.volume_rdata
         last = Signal()
         waited_for = Signal()
-        m.d.comb += [last.eq(count == 1), waited_for.eq(state.waiter)]
-        if self.mutation is Mutation.RECONNECT_WRONG_GROUP:
-            m.d.comb += waited_for.eq(volume.disconnected)
+        m.d.comb += last.eq(count == 1)
+        m.d.comb += waited_for.eq(Mux(has(self.mutation, Mutation.RECONNECT_WRONG_GROUP),
+                                      volume.disconnected, state.waiter))
 
         with m.State("FIND_GROUP"):
             m.d.comb += look(group_record(g, set_, oldest, GROUP_HEAD))

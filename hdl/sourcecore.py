@@ -15,7 +15,7 @@ from .freelist import FreeList
 from .hostport import HostPort
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink, RegisterPort, SourceState
 from .metadata import Metadata
-from .mutations import Mutation
+from .mutations import checked
 from .orderwalker import OrderWalker
 from .pagereader import PageReader
 from .poller import Poller
@@ -91,7 +91,7 @@ class SourceCore(wiring.Component):
     def __init__(self, geometry, *, channel=True, mutation=None):
         self.geometry = geometry
         self._channel = channel
-        self._mutation = mutation and Mutation(mutation)
+        self._mutation = checked(mutation)
         links = geometry.links
         members = {
             "events": In(stream.Signature(Event)).array(links),

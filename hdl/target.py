@@ -8,7 +8,7 @@ from firmware_model.wire import LinkCounter, Role
 
 from .interfaces import RegisterPort
 from .link import LinkEngine
-from .mutations import Mutation
+from .mutations import Mutation, checked, lacks
 from .targetcore import TargetCore
 from .uart import DIVISOR_BITS
 
@@ -64,7 +64,7 @@ class Target(wiring.Component):
     def __init__(self, geometry, *, channel=False, mutation=None):
         self.geometry = geometry
         self._channel = channel
-        self._mutation = mutation and Mutation(mutation)
+        self._mutation = checked(mutation)
         members = {
             "host_rx": In(1, init=1),
             "host_tx": Out(1, init=1),
@@ -110,7 +110,7 @@ class Target(wiring.Component):
         for n, pins in enumerate(self.links):
             line = LinkEngine(role=Role.TARGET, window=g.window, max_payload=g.track_bytes,
                               fingerprint=g.fingerprint, discard_when_down=True,
-                              check_crc=self._mutation is not Mutation.CRC_NOT_CHECKED)
+                              check_crc=lacks(self._mutation, Mutation.CRC_NOT_CHECKED))
             m.submodules[f"link_{n}"] = line
             connect(m, line.events, core.events[n])
             connect(m, line.sink, core.sinks[n])

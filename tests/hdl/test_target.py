@@ -135,4 +135,4 @@ def test_crc_mutant_reaches_every_link(system, mutation):
     assert len(links) == G.links
     for link in links:
         receiver, = receivers(link)
-        assert receiver._check_crc == (mutation is None)
+        assert receiver._check_crc.value == (mutation is None)
