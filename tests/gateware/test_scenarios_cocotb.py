@@ -11,7 +11,6 @@ from tests.gateware import scenarios
 from tests.scenarios.world import GEOMETRY
 
 
-
 @pytest.mark.parametrize("scenario", scenarios.parameters())
 def test_scenario(scenario, tmp_path):
     run("tests.gateware.cocotb_scenarios", GEOMETRY, tmp_path, seed=1,

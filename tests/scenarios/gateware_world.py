@@ -7,7 +7,7 @@ serve both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
@@ -25,6 +25,7 @@ TIMEOUT_SHORT = 2           # slow ticks
 # Nothing has changed anywhere for so long: there is nothing left to do. Longer than a few frames
 # in both directions, shorter than most time-outs, which count as change when they come.
 STILL_CLOCKS = 60_000
+PATIENCE_CLOCKS = 40_000_000
 STILL_LIMIT = 400           # looks before a world that never rests is a failure
 
 PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
@@ -215,6 +216,19 @@ class GatewareWorld(World):
         self._channel(link, Channel.BYTE_ERROR, round(errors * 0xFFFFFFFF))
 
     # -- time --------------------------------------------------------------------------------
+
+    def clocks(self) -> int:
+        """Clocks of the source since reset."""
+        return self._host.cycles()
+
+    def wait_until(self, reached: Callable[[], bool], what: str, *, patience: int = 1000) -> None:
+        """As in the base class, but patience is a matter of clocks: an end that has lost its link
+        repeats the oldest frame eight times, each time after twice as long."""
+        end = self.clocks() + PATIENCE_CLOCKS * patience // 1000
+        while not reached():
+            if self.clocks() > end:
+                raise WorldTimeout(f"{what}: did not happen")
+            self.pass_time()
 
     def pass_time(self) -> None:
         self._host.cycles()
