@@ -7,7 +7,7 @@ serve both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
@@ -66,7 +66,8 @@ class GatewareWorld(World):
     geometry : Geometry
         What the board must have.
     thorough : bool
-        Whether a settled world compares all tracks, or those that some command has named.
+        Whether images are of all tracks, or of those that some command has named, the others
+        taken as never written. Reading every track takes longer than most scenarios.
     """
 
     supports = frozenset({"session"})
@@ -111,13 +112,15 @@ class GatewareWorld(World):
 
     # -- host --------------------------------------------------------------------------------
 
+    def _name(self, places: Iterable[tuple[int, int]]) -> None:
+        g = self.geometry
+        self._named |= {(v, t) for v, t in places if v < g.volumes and t < g.tracks_per_volume}
+
     def submit(self, commands: Sequence[Command], *, resume: bool = False) -> Submission:
         tag, self._tag = self._tag, self._tag + 1
         assert tag <= LAST_TAG, "more chains than tags"
         submission = Submission(tuple(commands))
-        g = self.geometry
-        self._named |= {(v, t) for v, t, _ in commands
-                        if v < g.volumes and t < g.tracks_per_volume}
+        self._name((v, t) for v, t, _ in commands)
         peer = self._host.peer
         self._host.submissions[tag] = submission
         peer.send(Type.CHAIN, b"".join(wire.entry(v, t) for v, t, _ in commands), tag=tag,
@@ -163,6 +166,9 @@ class GatewareWorld(World):
         client = self._clients[side]
         tag = fields.get("tag", 0) if header is None else header[0] | header[1] << 8
         client.raw.pop(tag, None)
+        if type_ == Type.CHAIN:
+            whole = len(payload) // wire.ENTRY_BYTES * wire.ENTRY_BYTES
+            self._name((v, t) for v, t, _ in wire.entries(payload[:whole]))
         if header is None:
             client.peer.send(Type(type_), payload, **fields)
         else:
@@ -240,11 +246,12 @@ class GatewareWorld(World):
             Type.REG_READ, address=Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_, count=count)
             for set_ in range(self.geometry.sets)]
 
-    def _look(self) -> tuple[object, ...]:
-        """All that can change while the systems have something to do, and the source's clock.
+    def _look(self) -> tuple[tuple[object, ...], int]:
+        """All that can change while the systems have something to do; and the source's clock.
 
         Everything is asked for at once, on both lines: this is most of what a scenario does.
         """
+        clock = self._host.ask(Type.REG_READ, address=Reg.CYCLES, count=2)
         asked: list[tuple[Side, Request]] = []
         for side, client in self._clients.items():
             asked.append((side, client.ask(Type.REG_READ, address=Reg.LINKS_UP, count=1)))
@@ -252,13 +259,15 @@ class GatewareWorld(World):
                 Type.REG_READ, address=Reg.LINK_COUNTERS + wire.LINK_COUNTER_STRIDE * link,
                 count=len(wire.LinkCounter))) for link in range(self.geometry.links)]
             asked += [(side, request) for request in self._pages(side)]
-        return tuple(values_of(self._clients[side].complete(request, "a look")[0])
+        look = tuple(values_of(self._clients[side].complete(request, "a look")[0])
                      for side, request in asked)
+        low, high = values_of(self._host.complete(clock, "the clock")[0])
+        return look, low | high << 32
 
     def quiesce(self) -> None:
-        last, since = self._look(), self._host.cycles()
+        last, since = self._look()
         for _ in range(STILL_LIMIT):
-            look, now = self._look(), self._host.cycles()
+            look, now = self._look()
             if look != last:
                 last, since = look, now
             elif now - since > STILL_CLOCKS:
@@ -282,6 +291,8 @@ class GatewareWorld(World):
                 for volume in range(self.geometry.volumes)]
 
     def image(self, side: Side) -> bytes:
+        if not self._thorough:
+            return self._named_image(side)
         return b"".join(self._read_pieces(self._volumes(side)))
 
     def images(self) -> tuple[bytes, bytes]:
