@@ -25,7 +25,7 @@ TIMEOUT_SHORT = 2           # slow ticks
 # Nothing has changed anywhere for so long: there is nothing left to do. Longer than a few frames
 # in both directions, shorter than most time-outs, which count as change when they come.
 STILL_CLOCKS = 60_000
-PATIENCE_CLOCKS = 40_000_000
+PATIENCE_CLOCKS = 60_000_000    # to give up a link that never carried a frame: 47 million
 STILL_LIMIT = 400           # looks before a world that never rests is a failure
 
 PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
