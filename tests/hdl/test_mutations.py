@@ -2,7 +2,7 @@
 
 import pytest
 from amaranth.hdl import Const, Module, Signal
-from amaranth.sim import Delay, Simulator
+from amaranth.sim import Simulator
 
 from hdl.mutations import Mutation, Selected, checked, has, lacks
 
@@ -28,7 +28,7 @@ def test_selected_faults_follow_their_number():
     async def testbench(ctx):
         for mutation in (None, *Mutation):
             ctx.set(number, Selected.number_of(mutation))
-            await Delay(1e-6)
+            await ctx.delay(1e-6)
             for fault, (is_in, is_out) in seen.items():
                 assert (ctx.get(is_in), ctx.get(is_out)) == (mutation is fault,
                                                              mutation is not fault)
