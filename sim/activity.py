@@ -8,8 +8,9 @@ it into chunks that run only if a variable they read has changed since they last
 * Statements may be reordered as long as no two that touch a common variable (one of them writing)
   change places. All writers of a variable, and readers between them, stay in one chunk.
 * Every chunk has a bit. Chunks run in order; a chunk clears its bit, runs, and sets the bits of
-  all chunks that read a variable whose value is now another one. Bits of later chunks are honoured in
-  the same pass, bits of earlier ones (they read the value of the clock before) in the next.
+  all chunks that read a variable whose value is now another one. Bits of later chunks are
+  honoured in the same pass, bits of earlier ones (they read the value of the clock before) in
+  the next.
 
 A chunk depends on nothing but the variables it reads, so a chunk whose bit is clear would have
 written what is there already: results are those of Verilator, bit for bit. The generated code is
@@ -47,8 +48,8 @@ class _Statement:
 # -- reading the generated code --------------------------------------------------------------
 
 
-_LVALUE = re.compile(r"(?:^|(?<=[;{}]))\s*(?:vlSelfRef\.|farside_locals\.)?([A-Za-z_]\w*)((?:\s*\[[^;{}]*?\])*)"
-                     r"\s*=(?!=)")
+_LVALUE = re.compile(r"(?:^|(?<=[;{}]))\s*(?:vlSelfRef\.|farside_locals\.)?"
+                     r"([A-Za-z_]\w*)((?:\s*\[[^;{}]*?\])*)\s*=(?!=)")
 _CALL = re.compile(r"(?:^|(?<=[;{}]))\s*(VL_\w+)\((.*?)\);", re.DOTALL)
 _MEMBER = re.compile(r"vlSelfRef\.([A-Za-z_]\w*)")
 _WORD = re.compile(r"[A-Za-z_]\w*")

@@ -59,6 +59,9 @@ class SimulatedBoard:
         Stop by itself after so many clocks.
     idle_exit : float or None
         Stop by itself when no client was heard for so many seconds.
+    check_every : int or None
+        Every so many clocks, compare the activity filter with a full evaluation; fail if they
+        differ.
 
     Attributes
     ----------
@@ -74,7 +77,8 @@ class SimulatedBoard:
                  ber: float = 0.0, loss: float = 0.0, waves: str | os.PathLike[str] | None = None,
                  waves_window: tuple[int, int] | None = None, mutation: str | None = None,
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
-                 idle_exit: float | None = None, top: str = "sim.top:Board") -> None:
+                 idle_exit: float | None = None, check_every: int | None = None,
+                 top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
             raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
                                   "it is a 32-bit register")
@@ -106,6 +110,8 @@ class SimulatedBoard:
             options["max-clocks"] = max_clocks
         if idle_exit is not None:
             options["idle-exit"] = idle_exit
+        if check_every is not None:
+            options["check-every"] = check_every
         self._options = [text for name, value in options.items()
                          for text in (f"--{name}", str(value))]
 

@@ -241,7 +241,9 @@ def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence
     """Compile ``sources`` to objects, the largest first, one compiler a core."""
 
     def one(source: Path) -> None:
-        _run([tools.compiler, *COMMON_FLAGS, *flags, "-I", tools.include,
+        # Verilator names what runs only once, at the start, so.
+        speed = ["-O0"] if source.stem.endswith("__Slow") else []
+        _run([tools.compiler, *COMMON_FLAGS, *flags, *speed, "-I", tools.include,
               "-I", tools.include / "vltstd", "-c", source, "-o", into / f"{source.stem}.o"],
              f"compiling {source.name}", into / f"{source.stem}.log")
 
@@ -337,7 +339,10 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     options: list[str | Path] = [
         "--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
         "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-        "--timescale", "1ps/1ps", "--output-split", "12000", "--no-timing"]
+        "--timescale", "1ps/1ps", "--no-timing"]
+    # The filter splits the code itself; more files only parse Verilator's headers more often.
+    want_filter = not spec.trace and not spec.expose
+    options += ["--output-split", "0" if want_filter else "40000"]
     if spec.trace:
         options += [f"--trace-{spec.trace}"]
     if spec.flow == "cocotb":
@@ -350,7 +355,7 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     shutil.copyfile(design / "signals.json", scratch / "signals.json")
     _run([tools.verilator_root / "bin" / "verilator_bin", *options, scratch / "board.v"],
          "Verilator", log, VERILATOR_ROOT=str(tools.verilator_root))
-    filtered = not spec.trace and not spec.expose and _filter(generated, options, log)
+    filtered = want_filter and _filter(generated, options, log)
 
     progress("compiling")
     flags = [*MODEL_FLAGS, "-I", str(generated), "-I", str(HERE)]
