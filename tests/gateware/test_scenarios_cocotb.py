@@ -2,7 +2,7 @@
 
 The host side is the library that users have. Every scenario gets a simulator of its own, started
 from reset; the executable is built once and kept by content. The few that are left out here for
-their length run on the free-running board: see ``tests.gateware.scenarios.SLOW``.
+their length are in ``tests.gateware.scenarios.SLOW``.
 """
 
 import pytest
@@ -12,7 +12,7 @@ from tests.gateware import scenarios
 from tests.scenarios.world import GEOMETRY
 
 
-@pytest.mark.parametrize("scenario", scenarios.parameters(slow=False))
+@pytest.mark.parametrize("scenario", scenarios.parameters())
 def test_scenario(scenario, tmp_path):
     run("tests.gateware.cocotb_scenarios", GEOMETRY, tmp_path, seed=1,
         environment={"FARSIDE_SCENARIO": scenario.name})

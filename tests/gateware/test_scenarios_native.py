@@ -2,7 +2,10 @@
 
 As under cocotb, but real time passes between the host's calls, in no fixed relation to the
 board's: a scenario meets other moments in every run. A settled world compares every track.
+With FARSIDE_SLOW=1 in the environment the slow ones are played too.
 """
+
+import os
 
 import pytest
 
@@ -13,7 +16,7 @@ from tests.scenarios.generator import play
 PROGRAM_LENGTH = 25
 
 
-@pytest.mark.parametrize("scenario", scenarios.parameters())
+@pytest.mark.parametrize("scenario", scenarios.parameters(slow=bool(os.environ.get(scenarios.ASKED))))
 def test_scenario(scenario):
     with native_world() as world:
         scenario(world)
