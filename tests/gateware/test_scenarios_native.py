@@ -14,9 +14,10 @@ from tests.gateware.native import native_world
 from tests.scenarios.generator import play
 
 PROGRAM_LENGTH = 25
+SLOW_TOO = bool(os.environ.get(scenarios.ASKED))
 
 
-@pytest.mark.parametrize("scenario", scenarios.parameters(slow=bool(os.environ.get(scenarios.ASKED))))
+@pytest.mark.parametrize("scenario", scenarios.parameters(slow=SLOW_TOO))
 def test_scenario(scenario):
     with native_world() as world:
         scenario(world)
