@@ -219,18 +219,64 @@ def _together(statements: list[_Statement], before: list[set[int]]) -> list[int]
             if len(all_of_them) > 1 and all_of_them[0] <= number <= all_of_them[-1]:
                 group[find(number)] = find(all_of_them[0])
 
-    while True:
-        edges: dict[int, set[int]] = defaultdict(set)
-        for number, earlier in enumerate(before):
-            for one_before in earlier:
-                if find(one_before) != find(number):
-                    edges[find(number)].add(find(one_before))
-        circles = [circle for circle in _strong(edges) if len(circle) > 1]
-        if not circles:
-            return [find(number) for number in range(len(statements))]
-        for circle in circles:
-            for member in circle[1:]:
-                group[find(member)] = find(circle[0])
+    def dependencies() -> dict[int, set[int]]:
+        """Of each group, those before it; groups in a circle have become one."""
+        while True:
+            edges: dict[int, set[int]] = {find(number): set() for number in range(len(statements))}
+            for number, earlier in enumerate(before):
+                for one_before in earlier:
+                    if find(one_before) != find(number):
+                        edges[find(number)].add(find(one_before))
+            circles = [circle for circle in _strong(edges) if len(circle) > 1]
+            if not circles:
+                return edges
+            for circle in circles:
+                for member in circle[1:]:
+                    group[find(member)] = find(circle[0])
+
+    _unite_cheaply(statements, dependencies(), [find(n) for n in range(len(statements))],
+                   lambda one, other: group.__setitem__(find(other), find(one)))
+    dependencies()
+    return [find(number) for number in range(len(statements))]
+
+
+SMALL = 400     # characters of code that cost no more than waking up a chunk for them
+
+# Registers that change at every clock, by the end of their names. What depends on them runs at
+# every clock anyway, so it may as well run together. A wrong name costs time, nothing else.
+RESTLESS = re.compile(r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|_cycles|now)$")
+
+
+def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], group: list[int],
+                   unite: Callable[[int, int], None]) -> None:
+    """Unite small groups with one whose every run might concern them anyway.
+
+    That is one just before that reads or writes all they read. What never changes after the
+    start (lengths of bits) does not count.
+    """
+    reads: dict[int, set[str]] = defaultdict(set)
+    writes: dict[int, set[str]] = defaultdict(set)
+    size: dict[int, int] = defaultdict(int)
+    written = {name for one in statements for name in one.writes}
+    settled = {name for one in statements if not one.reads & written for name in one.writes}
+    for number, of in enumerate(group):
+        reads[of] |= statements[number].reads - settled
+        writes[of] |= statements[number].writes
+        size[of] += len(statements[number].text)
+    level: dict[int, int] = {}
+    for circle in _strong(edges):       # dependencies come first
+        of = circle[0]
+        level[of] = 1 + max((level[other] for other in edges[of]), default=-1)
+    restless: dict[int, int] = {}       # by level: the group that such groups are united with
+    for of in sorted(level, key=lambda one: (level[one], one)):
+        if any(RESTLESS.search(name) for name in reads[of]) and size[of] <= 3 * SMALL:
+            unite(restless.setdefault(level[of], of), of)
+        elif size[of] > SMALL:
+            continue
+        for other in sorted(edges[of]):
+            if level[other] == level[of] - 1 and reads[of] <= reads[other] | writes[other]:
+                unite(other, of)
+                break
 
 
 def _strong(edges: dict[int, set[int]]) -> list[list[int]]:

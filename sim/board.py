@@ -69,8 +69,9 @@ class SimulatedBoard:
         ``source``, ``target`` (pseudo-terminals), ``source_socket``, ``target_socket``
         (``socket://`` forms), ``clock_hz``, ``pid``.
     statistics : dict
-        After :meth:`stop`: ``clocks``, ``busy_seconds``, ``clock_rate`` (clocks a second),
-        ``source_overruns``, ``target_overruns`` (bytes lost because nobody read them).
+        After :meth:`stop`: ``clocks``, ``busy_seconds`` (without naps), ``cpu_seconds`` (of the
+        process), ``clock_rate`` (clocks a busy second), ``source_overruns``,
+        ``target_overruns`` (bytes lost because nobody read them).
     """
 
     def __init__(self, geometry: Geometry, *, seed: int = 1, delay: float = 0.0,

@@ -44,6 +44,12 @@ double now() {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
+double cpu_seconds() {
+    timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
 [[noreturn]] void fail(const std::string &what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
 }
@@ -329,9 +335,10 @@ int run(const Options &options) {
     const uint64_t clocks = model->clock;
     model.reset();
     std::fprintf(stderr,
-                 "{\"clocks\": %llu, \"busy_seconds\": %.3f, \"clock_rate\": %.0f, "
+                 "{\"clocks\": %llu, \"busy_seconds\": %.3f, \"cpu_seconds\": %.3f, "
+                 "\"clock_rate\": %.0f, "
                  "\"source_overruns\": %llu, \"target_overruns\": %llu}\n",
-                 static_cast<unsigned long long>(clocks), seconds,
+                 static_cast<unsigned long long>(clocks), seconds, cpu_seconds(),
                  seconds > 0 ? static_cast<double>(clocks) / seconds : 0.0,
                  static_cast<unsigned long long>(source.line.overruns),
                  static_cast<unsigned long long>(target.line.overruns));

@@ -1,0 +1,68 @@
+"""The activity filter: the same results as without it, on the whole board under traffic."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from firmware_model.geometry import Geometry
+from sim.activity import Unexpected, _conflicts, _split, _Statement, _together, add_filter
+from sim.board import SimulatedBoard
+from sim.build import Spec, build
+
+GEOMETRY = Geometry()
+
+
+def test_the_board_has_the_filter():
+    log = build(Spec(GEOMETRY)).executable.with_name("build.log").read_text()
+    assert "activity filter:" in log
+
+
+def test_filtered_clocks_equal_full_ones_under_traffic(tmp_path):
+    """Every 211th clock of a noisy run is evaluated twice, in full and filtered, and compared."""
+    with SimulatedBoard(GEOMETRY, check_every=211, delay=0.002, ber=1e-5, loss=0.01) as board:
+        command = [sys.executable, "-m", "host_tools", "run", "hot", "--chains", "12", "--seed",
+                   "5", "--source", board.ports["source"], "--history", str(tmp_path / "history")]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert run.returncode == 0, run.stderr + board.log
+        assert board.running, board.log
+    assert board.statistics["clocks"] > 500_000
+
+
+def test_statements_are_cut_at_the_top_level():
+    text = "a = (b ? c : d); if (x) { y = 1; } else if (z) { y = 2; } else { y = 3; } f(g, h);"
+    assert list(_split(text)) == [
+        "a = (b ? c : d);", "if (x) { y = 1; } else if (z) { y = 2; } else { y = 3; }", "f(g, h);"]
+    with pytest.raises(Unexpected):
+        list(_split("a = 1; b ="))
+
+
+def statement(reads, *writes):
+    return _Statement("", set(reads.split()), set(writes), set())
+
+
+def test_what_holds_statements_together():
+    # q is written twice; its reader in between and both writers must stay one group.
+    statements = [statement("a", "q"), statement("q", "r"), statement("b", "q"),
+                  statement("q", "s")]
+    group = _together(statements, _conflicts(statements))
+    assert group[0] == group[1] == group[2]
+
+
+def test_order_is_kept_where_it_matters():
+    statements = [statement("a", "x"), statement("x", "y"), statement("c", "a")]
+    before = _conflicts(statements)
+    assert before == [set(), {0}, {0}], "read after write, and write after read"
+
+
+def test_code_of_another_form_is_refused_and_left_alone(tmp_path: Path):
+    (tmp_path / "Vboard___024root.h").write_text("")
+    source = tmp_path / "Vboard___024root__0.cpp"
+    source.write_text("void Vboard___024root___eval_nba(Vboard___024root* vlSelf) {\n"
+                      "    // Body\n    something_else();\n}\n")
+    before = source.read_text()
+    with pytest.raises(Unexpected):
+        add_filter(tmp_path, "Vboard")
+    assert source.read_text() == before
+    assert list(tmp_path.glob("farside*")) == []
