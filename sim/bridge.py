@@ -21,6 +21,14 @@ CHUNK_BYTES = 32
 IDLE_BITS = 24          # a chunk is handed over after so many bit times without another byte
 
 
+_CHUNKS = {
+    "send_data": In(8 * CHUNK_BYTES), "send_count": In(range(CHUNK_BYTES + 1)),
+    "send_given": In(1), "send_taken": Out(1),
+    "got_data": Out(8 * CHUNK_BYTES), "got_count": Out(range(CHUNK_BYTES + 1)),
+    "got_given": Out(1),
+}
+
+
 class HostBridge(wiring.Component):
     """A UART whose other side is chunks of bytes.
 
@@ -42,16 +50,8 @@ class HostBridge(wiring.Component):
         stays valid for at least a byte time.
     """
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-    divisor: In(24)
-    send_data: In(8 * CHUNK_BYTES)
-    send_count: In(range(CHUNK_BYTES + 1))
-    send_given: In(1)
-    send_taken: Out(1)
-    got_data: Out(8 * CHUNK_BYTES)
-    got_count: Out(range(CHUNK_BYTES + 1))
-    got_given: Out(1)
+    def __init__(self):
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "divisor": In(24), **_CHUNKS})
 
     def elaborate(self, platform):
         m = Module()
@@ -104,11 +104,9 @@ class BridgedBoard(wiring.Component):
     def __init__(self, geometry, mutation=None):
         self.geometry = geometry
         self.mutation = mutation
-        chunks = {name: member for name, member in HostBridge().signature.members.items()
-                  if name.startswith(("send", "got"))}
         super().__init__({
-            "source": Out(wiring.Signature(chunks)),
-            "target": Out(wiring.Signature(chunks)),
+            "source": Out(wiring.Signature(_CHUNKS)),
+            "target": Out(wiring.Signature(_CHUNKS)),
             "source_line": Out(1), "target_line": Out(1),
             "host_divisor": In(24), "link_divisor": In(24),
             "init_delay": In(DELAY_BITS), "init_byte_error": In(32), "init_frame_loss": In(32),
