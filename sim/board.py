@@ -79,6 +79,7 @@ class SimulatedBoard:
                  waves_window: tuple[int, int] | None = None, mutation: str | None = None,
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
                  idle_exit: float | None = None, check_every: int | None = None,
+                 filtered: bool = False,
                  top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
             raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
@@ -91,7 +92,8 @@ class SimulatedBoard:
         self._progress = progress
         self._errors: BinaryIO | None = None
         self._log = ""
-        self._spec = Spec(geometry, mutation, top=top, trace=_trace_format(self._waves))
+        self._spec = Spec(geometry, mutation, top=top, trace=_trace_format(self._waves),
+                          filtered=filtered)
 
         link_divisor = geometry.divisor(geometry.link_baud)
         options: dict[str, object] = {

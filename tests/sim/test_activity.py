@@ -15,13 +15,14 @@ GEOMETRY = Geometry()
 
 
 def test_the_board_has_the_filter():
-    log = build(Spec(GEOMETRY)).executable.with_name("build.log").read_text()
+    log = build(Spec(GEOMETRY, filtered=True)).executable.with_name("build.log").read_text()
     assert "activity filter:" in log
 
 
 def test_filtered_clocks_equal_full_ones_under_traffic(tmp_path):
     """Every 211th clock of a noisy run is evaluated twice, in full and filtered, and compared."""
-    with SimulatedBoard(GEOMETRY, check_every=211, delay=0.002, ber=1e-5, loss=0.01) as board:
+    with SimulatedBoard(GEOMETRY, filtered=True, check_every=211, delay=0.002, ber=1e-5,
+                        loss=0.01) as board:
         command = [sys.executable, "-m", "host_tools", "run", "hot", "--chains", "12", "--seed",
                    "5", "--source", board.ports["source"], "--history", str(tmp_path / "history")]
         run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
