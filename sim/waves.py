@@ -21,7 +21,7 @@ TRACE_ROOT = "TOP"          # what Verilator puts above the top module
 
 @dataclass(frozen=True)
 class Group:
-    """Signals of one role: those whose scope matches ``scopes``, a regular expression."""
+    """Signals of one role: those in a scope, or below one, that ``scopes`` matches."""
 
     title: str
     scopes: str
@@ -29,16 +29,18 @@ class Group:
 
 # Order of the save file: the way a chain takes from the source's host to the target's.
 GROUPS: tuple[Group, ...] = (
-    Group("source: host port", r"board\.source\.host.*"),
-    Group("source: chain processor", r"board\.source\.(chain|write_?set|comparator)[^.]*.*"),
+    Group("source: host port", r"board\.source\.(host_line|core\.(host_port|reader))"),
+    Group("source: chain processor", r"board\.source\.core\.(chain|volumes)"),
     Group("source: sequencer and dispatcher",
-          r"board\.source\.(sequencer|dispatcher|walker)[^.]*.*"),
-    Group("source: links", r"board\.source\.link[^.]*.*"),
-    Group("channels", r"board\.(channel_\d+|registers).*"),
-    Group("target: links", r"board\.target\.link[^.]*.*"),
-    Group("target: receiver", r"board\.target\.(receiver|slot_?writer)[^.]*.*"),
-    Group("target: commit engine", r"board\.target\.(commit|status)[^.]*.*"),
-    Group("target: host port", r"board\.target\.host.*"),
+          r"board\.source\.core\.(sequencer|dispatcher|walker_\d+|poller|reconnects)"),
+    Group("source: links", r"board\.source\.link_\d+"),
+    Group("channels", r"board\.channel_\d+"),
+    Group("target: links", r"board\.target\.link_\d+"),
+    Group("target: receiver", r"board\.target\.core\.receiver"),
+    Group("target: commit engine", r"board\.target\.core\.(commit|status)"),
+    Group("target: host port", r"board\.target\.(host_line|core\.(host_port|reader))"),
+    Group("locks and memories",
+          r"board\.(source|target)\.core\.(metadata|arbiter|data_memory|free_list)"),
 )
 
 # Worth showing at once in any scope: states, and the handshakes of what flows.
@@ -70,10 +72,11 @@ def write_companions(signals: Path, waves: Path) -> Path:
                     described, files, closed=False)
     shown: set[str] = set()
     for group in GROUPS:
-        scope = re.compile(group.scopes + r"\.[^.]+$")
+        scope = re.compile(group.scopes + r"\..*")
         members = [full for full in described
                    if full not in shown and scope.fullmatch(full) and _FIRST.search(full)
                    and "$" not in full]
+        members.sort(key=lambda full: not full.endswith("_state"))
         shown.update(members)
         lines += _group(group.title, members[:_MAX_SIGNALS], described, files, closed=True)
     save.write_text("\n".join(lines) + "\n")

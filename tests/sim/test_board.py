@@ -84,11 +84,12 @@ def test_a_second_tcp_client_is_told_and_closed(board):
 
 
 class _SmallSocket:
-    """A client whose kernel does not take half a megabyte of answers on its behalf."""
+    """A client whose kernel does not hold megabytes for it, in either direction."""
 
     def __init__(self, url):
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, 1 << 14)
         self._socket.settimeout(20)
         self._socket.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         self.write = self._socket.sendall
