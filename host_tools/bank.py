@@ -156,11 +156,11 @@ class _File:
             return True
         try:
             ticket = self.store.submit(chain, depth=self.depth)
+            self.tickets = [t for t in self.tickets if not t.done] + [ticket]
+            self.submitted(ticket)
         except BaseException as error:      # an interrupt too must find its way around SQLite
             self.error = error
             raise apsw.IOError from error
-        self.tickets = [t for t in self.tickets if not t.done] + [ticket]
-        self.submitted(ticket)
         return True
 
     def xTruncate(self, size: int) -> bool:

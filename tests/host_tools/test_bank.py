@@ -190,3 +190,11 @@ def test_an_interrupt_passes_through_sqlite():
 
     with pytest.raises(KeyboardInterrupt):
         insert(Interrupted(), 1, 10, at_once=False)
+
+
+def test_what_the_caller_raises_is_not_blamed_on_sqlite():
+    def submitted(_):
+        raise PortLost("port y went away")
+
+    with pytest.raises(PortLost, match="port y went away"):
+        workloads.run("bank", Memory(), 10, 1, submitted)
