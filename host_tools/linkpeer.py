@@ -8,6 +8,7 @@ in it can block.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,7 @@ HELLO_FIRST = 0.02          # seconds between hellos, growing to HELLO_LAST: qui
 HELLO_LAST = 0.25           # and not the whole of a slow one
 PATIENCE = 0.25             # constant part of the time-out: a board may be a slow simulation
 INITIAL_TRIP = 0.25         # round trip assumed until one was measured
+BUSY_RETRY = 0.01           # seconds until a frame that a busy receiver refused is sent again
 TRIES = 8                   # time-outs in a row that end the session, each twice the one before
 LONGEST_LINE = 8192         # bytes without a delimiter that may still be a frame
 
@@ -50,6 +52,8 @@ class _Entry:
     acked: bool = False
     lost: bool = False
     again: bool = False     # transmitted more than once
+    refused: bool = False   # an acknowledgement came without it since it was sent
+    waited: bool = False    # that has ever been so: it says nothing about the line
 
 
 @dataclass
@@ -61,6 +65,7 @@ class _Window:
     order: int = 0
     newest: int = -1        # newest transmission known to have arrived
     trip: float = INITIAL_TRIP
+    quickest: float = math.inf
     tries: int = 0
     waiting_since: float = 0.0
     base: int = 0           # next number expected, 0..255
@@ -73,7 +78,8 @@ class LinkPeer:
 
     Session, window and acknowledgement work as ``hdl.link.LinkEngine`` describes them, with one
     addition: an acknowledgement that acknowledges nothing, from a receiver that keeps nothing out
-    of turn, means that it dropped a frame, so the oldest is sent again without waiting.
+    of turn, means that it was too busy to take a frame, so the oldest is sent again every
+    ``BUSY_RETRY`` seconds until it is taken.
 
     Parameters
     ----------
@@ -200,6 +206,8 @@ class LinkPeer:
             state = self._state
             if state.ack_due:
                 out.append(self._ack())
+            if self._retry_at(state) <= now:
+                state.entries[0].lost = True
             for entry in state.entries:
                 if entry.lost and not entry.acked:
                     self._transmit(entry, now)
@@ -219,8 +227,15 @@ class LinkPeer:
         if state.ack_due or has_room or any(e.lost and not e.acked for e in state.entries):
             return now
         if state.entries:
-            return max(now, state.waiting_since + self._timeout())
+            return max(now, min(state.waiting_since + self._timeout(), self._retry_at(state)))
         return None
+
+    @staticmethod
+    def _retry_at(state: _Window) -> float:
+        """When to send the oldest frame again because the receiver refused it."""
+        if not state.entries or not state.entries[0].refused:
+            return math.inf
+        return state.entries[0].sent_at + BUSY_RETRY
 
     # -- session ---------------------------------------------------------------------------
 
@@ -321,7 +336,7 @@ class LinkPeer:
     def _transmit(self, entry: _Entry, now: float) -> None:
         entry.order = self._state.order
         entry.sent_at = now
-        entry.lost = False
+        entry.lost = entry.refused = False
         entry.again = True
         self._state.order += 1
         self.counters.resends += 1
@@ -339,6 +354,9 @@ class LinkPeer:
             entry.acked = progress = True
             if not entry.lost:
                 state.newest = max(state.newest, entry.order)
+            if entry.waited:
+                state.tries = 0     # it waited for the receiver, not for the line
+                continue
             if entry.again:
                 # Which copy is meant is not known. Taking the first makes the time too long
                 # for once; taking the last could make it too short for good.
@@ -346,11 +364,16 @@ class LinkPeer:
             else:
                 state.trip = now - entry.sent_at
                 state.tries = 0
+            state.quickest = min(state.quickest, now - entry.first_at)
         if progress:
             state.waiting_since = now
-        elif state.entries and not below and not bits:
-            oldest = state.entries[0]
-            oldest.lost |= now - oldest.sent_at > state.trip
+        elif (state.entries and not below and not bits
+              and now - state.entries[0].sent_at >= min(state.trip, state.quickest)):
+            # The receiver is alive and was too busy to take it: time-outs do not count. (An
+            # acknowledgement that comes too early for that is of a copy of an older frame.)
+            state.entries[0].refused = state.entries[0].waited = True
+            state.waiting_since = now
+            state.tries = 0
         for entry in state.entries:
             entry.lost |= entry.order < state.newest and not entry.acked
         while state.entries and state.entries[0].acked:

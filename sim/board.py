@@ -79,7 +79,7 @@ class SimulatedBoard:
                  waves_window: tuple[int, int] | None = None, mutation: str | None = None,
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
                  idle_exit: float | None = None, check_every: int | None = None,
-                 filtered: bool = False,
+                 filtered: bool = True,
                  top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
             raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
