@@ -30,7 +30,9 @@ def board_process():
     """``farside board`` as a user starts it: its ports, and the process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "host_tools", "board", "--tracks-per-volume", "16", "--delay",
-         "2ms", "--ber", "1e-6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+         "2ms", "--ber", "1e-6"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A test run in the background ignores interrupts, and so would the board.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     line = process.stdout.readline()
     try:
         yield json.loads(line), process
