@@ -16,9 +16,10 @@ class StatusSender(wiring.Component):
     """Sends STATUS for every set that is due, in turn.
 
     The status is cumulative (``DONE`` when it is made), so notices that come while a set waits
-    need no second frame, and a lost frame costs nothing: whatever is sent again, and every new
-    session of a link, makes the status due again. It goes out on link ``set % links``, or the
-    next one that is up; while none is up, it stays due.
+    need no second frame. It goes out on link ``set % links``, or the next one that is up; while
+    none is up, it stays due. A link that is given up may take statuses with it, perhaps the last
+    ones of sets that have nothing else to say; so whenever a link comes up or goes down, and
+    whenever a frame of a committed group comes again, the status is due again (R19).
 
     A status waits for its link; the link must take or drop descriptors when it loses its session.
 
@@ -110,7 +111,7 @@ class StatusSender(wiring.Component):
         for notice in self.due:
             with m.If(notice.valid):
                 m.d.sync += waiting.bit_select(notice.set, 1).eq(1)
-        with m.If((self.links_up & ~were_up).any()):
+        with m.If((self.links_up != were_up) & self.links_up.any()):
             m.d.sync += waiting.eq(~0)
         return m
 

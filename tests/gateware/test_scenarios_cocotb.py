@@ -1,8 +1,7 @@
 """The shared scenarios on the gateware, driven by cocotb through the simulated UARTs.
 
 The host side is the library that users have. Every scenario gets a simulator of its own, started
-from reset; the executable is built once and kept by content. The few that are left out here for
-their length are in ``tests.gateware.scenarios.SLOW``.
+from reset; the executable is built once and kept by content.
 """
 
 import pytest

@@ -2,10 +2,7 @@
 
 As under cocotb, but real time passes between the host's calls, in no fixed relation to the
 board's: a scenario meets other moments in every run. A settled world compares every track.
-With FARSIDE_SLOW=1 in the environment the slow ones are played too.
 """
-
-import os
 
 import pytest
 
@@ -14,10 +11,9 @@ from tests.gateware.native import native_world
 from tests.scenarios.generator import play
 
 PROGRAM_LENGTH = 25
-SLOW_TOO = bool(os.environ.get(scenarios.ASKED))
 
 
-@pytest.mark.parametrize("scenario", scenarios.parameters(slow=SLOW_TOO))
+@pytest.mark.parametrize("scenario", scenarios.parameters())
 def test_scenario(scenario):
     with native_world() as world:
         scenario(world)

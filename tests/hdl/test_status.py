@@ -39,9 +39,9 @@ class Bench(Elaboratable):
 
     async def links_up(self, ctx, mask):
         """Set the links that are up, and take the statuses that this makes due."""
-        rises = mask & ~ctx.get(self.dut.links_up)
+        changes = mask ^ ctx.get(self.dut.links_up)
         ctx.set(self.dut.links_up, mask)
-        if rises:
+        if changes and mask:
             sets = []
             while len(sets) < G.sets:
                 sets.append((await self.next(ctx))[1]["set"])
@@ -131,5 +131,22 @@ def test_a_link_that_comes_back_gets_the_statuses_again():
         await bench.links_up(ctx, 0b01)     # takes one a set
         await ctx.tick().repeat(100)
         assert not any(ctx.get(s.valid) for s in bench.dut.submit)
+
+    bench.run(testbench)
+
+
+@pytest.mark.requirement("R19")
+def test_what_a_fallen_link_took_along_is_said_again_on_another():
+    bench = Bench()
+
+    async def testbench(ctx):
+        await bench.links_up(ctx, 0b11)
+        await bench.tables.page(ctx, 1, SetWord.DONE, 7)
+        await bench.due(ctx, 1)
+        assert await bench.next(ctx) == (1, {"set": 1, "epoch": 0, "gseq": 7})
+        await ctx.tick().repeat(50)
+        ctx.set(bench.dut.links_up, 0b01)
+        statuses = [await bench.next(ctx) for _ in range(G.sets)]
+        assert (0, {"set": 1, "epoch": 0, "gseq": 7}) in statuses
 
     bench.run(testbench)
