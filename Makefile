@@ -7,11 +7,12 @@ STAMP  := $(VENV)/.installed
 # Tests use both cores of a small machine; a bigger one may say JOBS=8.
 JOBS   ?= 2
 
-.PHONY: demo test lint types docs bench clean setup help
+.PHONY: demo test formal lint types docs bench clean setup help
 
 help:
 	@echo "make demo   set up, then mirror a database, cut the links and open the far copy"
 	@echo "make test   set up, then run all tests"
+	@echo "make formal prove the formal properties, all of them"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   regenerate what the documentation shows"
 	@echo "make bench  measure speed, link efficiency and disconnect times"
@@ -31,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (about half a minute)"
 	@$(PYTHON) -m venv $(VENV)
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \
-	  --editable '.[test,lint]'
+	  --editable '.[test,formal,lint]'
 	@touch $@
 
 demo: $(STAMP)
@@ -41,6 +42,9 @@ test: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --claims build/claims.md
 	@$(BIN)/python docs/generate.py --check build/claims.md
+
+formal: $(STAMP)
+	@$(BIN)/python -m tests.formal.runner --jobs $(JOBS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

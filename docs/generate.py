@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from firmware_model import wire  # noqa: E402
+from tests.formal.runner import document as formal  # noqa: E402
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -117,7 +118,8 @@ def architecture() -> str:
     return MODULES.sub(lambda found: found[1] + rooms + found[2], text)
 
 
-GENERATED = {"protocol.md": protocol, "architecture.md": architecture}
+GENERATED = {"protocol.md": protocol, "architecture.md": architecture,
+             "formal.md": formal}
 
 # ``<!-- output of: COMMAND -->``, a text block, ``<!-- end of output -->``
 OUTPUT = re.compile(r"(<!-- output of: (farside [^\n]*?) -->\n)```text\n.*?```\n"
