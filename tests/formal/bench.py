@@ -207,6 +207,12 @@ class Bench:
         """What is to be proved."""
         self._add(Assert(condition), name)
 
+    def invariant(self, condition, name):
+        """A fact about inner state that an induction needs. Proved with the rest, but a fault must
+        break more than that: it is left out where there is one."""
+        if self.fault is None:
+            self.prove(condition, name)
+
     def cover(self, condition, name):
         """What must be possible, or the proof says nothing."""
         self._add(Cover(condition), name)

@@ -19,7 +19,7 @@ from ..sizes import TINY
     faults={
         "a pinned slot goes straight to the list": StuckAt("pinned"),
         "the slot held back is never returned": StuckAt("lifted"),
-        "filled one slot too far": StuckAt("fill", 3),
+        "filled with one slot over and over": StuckAt("fill", 3),
     },
 )
 def freelist_one_place(bench):
@@ -61,13 +61,14 @@ def freelist_one_place(bench):
     bench.cover(bench.ever(holding) & (dut.level == count), "all_came_back")
 
     # What makes it inductive: the queue's own order, and the filling.
-    bench.prove((queue < count) & (produce < count - 1) & (consume < count - 1), "queue_in_range")
+    bench.invariant((queue < count) & (produce < count - 1) & (consume < count - 1),
+                    "queue_in_range")
     turned = consume + queue
-    bench.prove(produce == Mux(turned >= 2 * (count - 1), turned - 2 * (count - 1),
-                               Mux(turned >= count - 1, turned - (count - 1), turned)),
-                "queue_in_order")
-    bench.prove(sum(out) >= first, "tracks_have_theirs")
-    bench.prove(has_head | (queue <= 1), "head_follows_queue")
-    bench.prove(dut.ready | ((dut.level + first == fill) & ~holding
-                              & (out == (1 << first) - 1)), "filling")
+    bench.invariant(produce == Mux(turned >= 2 * (count - 1), turned - 2 * (count - 1),
+                                   Mux(turned >= count - 1, turned - (count - 1), turned)),
+                    "queue_in_order")
+    bench.invariant(sum(out) >= first, "tracks_have_theirs")
+    bench.invariant(has_head | (queue <= 1), "head_follows_queue")
+    bench.invariant(dut.ready | ((dut.level + first == fill) & ~holding
+                                 & (out == (1 << first) - 1)), "filling")
     bench.prove(~dut.ready | (dut.level + holding + sum(out) == first + count), "none_lost")
