@@ -41,6 +41,10 @@ class Type(enum.IntEnum):
     ACK = 0x02
     DATA = 0x10
     ORDER = 0x11
+    ASK = 0x12
+    BEGIN = 0x13
+    RESYNC = 0x14
+    RESYNCED = 0x15
     STATUS = 0x18
     CHAIN = 0x20
     WRITE = 0x21
@@ -87,6 +91,29 @@ class Flag(enum.IntFlag):
     """CHAIN.flags."""
 
     RESUME = 1              # the host has seen every refusal of this set: lift its fence
+
+
+class SourceFlag(enum.IntFlag):
+    """FLAGS of a set's page at the source."""
+
+    RUNNING = 1             # the target has confirmed EPOCH: groups may be sent
+    RESYNC = 2              # the target's image is not a prefix yet
+    USED = 4                # the target may hold something of this set's volumes
+
+
+class TargetFlag(enum.IntFlag):
+    """FLAGS of a set's page at the target; STATUS.flags. They survive a reset."""
+
+    FOLLOWING = 1           # begun (BEGIN or RESYNC) in the source's present life
+    WRITTEN = 2             # the image is not known to be blank
+    INCONSISTENT = 4        # RESYNC has come and RESYNCED has not: the image is no prefix
+    ASKED = 8               # EPOCH is of the source's present life
+
+
+class ReadFlag(enum.IntFlag):
+    """READ_DATA.flags."""
+
+    INCONSISTENT = 1        # a resynchronisation of the volume's set has not finished
 
 
 class HelloFlag(enum.IntFlag):
@@ -139,6 +166,9 @@ _GSEQ = ("gseq", 2, "group sequence number within (set, epoch), modulo 65536")
 _VOLUME = ("volume", 1, "logical volume")
 _TRACK = ("track", 2, "track within the volume")
 _CODE = ("code", 1, "see the table of codes")
+_LIFE = ("life", 2, "number of the source's life; 0 for none")
+_BEGIN = [_SET, _EPOCH, ("gseq", 2, "groups come after this one"),
+          ("chains", 4, "chains of the set up to there")]
 
 FRAMES: dict[Type, FrameSpec] = {spec.type: spec for spec in (
     _spec(Type.HELLO, "both", [
@@ -160,8 +190,19 @@ FRAMES: dict[Type, FrameSpec] = {spec.type: spec for spec in (
         _SET, _EPOCH, _GSEQ, ("count", 1, "tracks of the group")],
           "count entries of 3 bytes: volume with END_OF_CHAIN in bit 7, then track",
           "The order packet: the tracks of a group in commit order, chains marked off."),
+    _spec(Type.ASK, "source to target", [_SET, _LIFE, _EPOCH],
+          "none", "Asks where the target is with a set; answered by STATUS."),
+    _spec(Type.BEGIN, "source to target", _BEGIN, "none",
+          "The set's groups come under this epoch; the target's image is a prefix."),
+    _spec(Type.RESYNC, "source to target", _BEGIN, "none",
+          "As BEGIN, but the image is no prefix until RESYNCED: all tracks will be sent."),
+    _spec(Type.RESYNCED, "source to target", [_SET, _EPOCH], "none",
+          "The resynchronisation is complete: the image is a prefix from here on."),
     _spec(Type.STATUS, "target to source", [
-        _SET, _EPOCH, ("gseq", 2, "every group up to this one has committed")],
+        _SET, _EPOCH, ("gseq", 2, "every group up to this one has committed"),
+        ("flags", 1, "of the set: bit 0 FOLLOWING, 1 WRITTEN, 2 INCONSISTENT, 3 ASKED"),
+        ("life", 2, "the source's life that the target follows, 0 for none"),
+        ("generation", 1, "the target's resets, where it can count them")],
           "none", "Commit status, cumulative and repeatable."),
     _spec(Type.CHAIN, "host to source", [
         _TAG, ("flags", 1, "bit 0: RESUME"), ("count", 1, "commands of the chain")],
@@ -184,7 +225,8 @@ FRAMES: dict[Type, FrameSpec] = {spec.type: spec for spec in (
         ("detail", 4, "OK: number of the chain within its set, from 1; "
                       "else index in bits 0..7, volume in 8..15, track in 16..31")],
           "none", "The single answer to a chain."),
-    _spec(Type.READ_DATA, "board to host", [_TAG, _CODE, _VOLUME, _TRACK],
+    _spec(Type.READ_DATA, "board to host", [
+        _TAG, _CODE, _VOLUME, _TRACK, ("flags", 1, "bit 0: INCONSISTENT")],
           "track_bytes of data if code is OK, else none", "One track."),
     _spec(Type.REG_DATA, "board to host", [
         _TAG, _CODE, ("count", 1, "registers that follow"), ("address", 2, "first register")],
@@ -349,6 +391,7 @@ class Reg(enum.IntEnum):
     HOST_DIVISOR = 0x000F
     LINK_DIVISOR = 0x0010
     GENERATION = 0x0011
+    LIFE = 0x0012
 
     CYCLES = 0x0020
     CYCLES_HIGH = 0x0021
@@ -400,6 +443,8 @@ REGISTERS: tuple[Register, ...] = (
     Register(Reg.HOST_DIVISOR, "host_divisor", False, "clocks a bit of the host port, in 1/256"),
     Register(Reg.LINK_DIVISOR, "link_divisor", False, "clocks a bit of the links, in 1/256"),
     Register(Reg.GENERATION, "generation", False, "resets of this side, where it can count them"),
+    Register(Reg.LIFE, "life", False, "number of the source's life; target: the one it follows, "
+             "0 for none"),
     Register(Reg.CYCLES, "cycles", False, "clocks since reset, low word; reading it latches the "
              "high word"),
     Register(Reg.CYCLES_HIGH, "cycles_high", False, "high word latched by the last read of cycles"),
@@ -444,6 +489,9 @@ class Counter(enum.IntEnum):
     DISPATCH_CLOCKS = 17    # clocks the cut, dispatch and clear walks used
     LOOKUPS = 18            # collision lookups
     LOOKUP_CLOCKS = 19      # clocks those took
+    RESYNCS = 20            # source: sets that were resynchronised to the end
+    RESYNC_TRACKS = 21      # source: tracks that a resynchronisation put in
+    RECOVERIES = 22         # starts that found the memory kept
 
 
 class LinkCounter(enum.IntEnum):
@@ -471,7 +519,8 @@ class SetWord(enum.IntEnum):
 
     FIRST = 0               # source: track index of the oldest track not in a group
     TAIL = 1                # source: track index of the newest pending track
-    UNSENT = 2              # source: tracks not in a group
+    UNSENT = 2              # source: tracks not in a group; target: chains of group DONE + 1
+                            # that are visible already
     NEXT = 3                # source: sequence number of the next group to cut
     SENT = 4                # source: last group dispatched
     DONE = 5                # source: last group acknowledged; target: last group committed
@@ -482,6 +531,9 @@ class SetWord(enum.IntEnum):
     ACKED_LOW = 10          # source: chains known to be committed at the target
     ACKED_HIGH = 11
     AGE = 12                # source: slow ticks since the last progress
+    FLAGS = 13              # SourceFlag or TargetFlag
+    RESYNC_LOW = 14         # source: a resynchronisation ends with this chain; all ones while
+    RESYNC_HIGH = 15        # its scan goes on
     GROUP = 16
 
 

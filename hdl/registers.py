@@ -132,6 +132,7 @@ class Registers(wiring.Component):
             Reg.WINDOW: g.window, Reg.VOLUMES_PER_SET: g.volumes_per_set,
             Reg.CLOCK_HZ: g.clock_hz, Reg.HOST_DIVISOR: g.divisor(g.host_baud),
             Reg.LINK_DIVISOR: g.divisor(g.link_baud),
+            Reg.LIFE: 0,
         }
 
     def elaborate(self, platform):
