@@ -79,7 +79,7 @@ def test_read(volume, track, count):
         for n in range(count):
             assert await bench.answer(ctx) == (
                 Type.READ_DATA,
-                {"tag": 0xBEEF, "code": Code.OK, "volume": volume, "track": track + n},
+                {"tag": 0xBEEF, "code": Code.OK, "volume": volume, "track": track + n, "flags": 0},
                 PayloadKind.TRACK, G.index(volume, track + n))
         await ctx.tick().repeat(20)
         assert not ctx.get(bench.dut.submit.valid)
@@ -105,7 +105,8 @@ def test_read_refused(volume, track, count, code):
     async def testbench(ctx):
         assert await ask(bench, ctx, Type.READ, tag=3, volume=volume, track=track,
                          count=count) == (
-            Type.READ_DATA, {"tag": 3, "code": code, "volume": volume, "track": track}, *NONE)
+            Type.READ_DATA, {"tag": 3, "code": code, "volume": volume, "track": track, "flags": 0},
+            *NONE)
         await ctx.tick().repeat(20)
         assert not ctx.get(bench.dut.submit.valid)
         assert bench.refused == 1
