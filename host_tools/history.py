@@ -7,6 +7,7 @@ The formats and the oracle are the model's (:mod:`firmware_model.logwrites`,
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 
 from firmware_model import logwrites, oracle
@@ -41,7 +42,7 @@ class Recorder:
             self._file = logwrites.HistoryWriter(path, geometry, image=image,
                                                  assignment=client.volume_set, numbers=numbers)
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
         self.chains = 0
         self.tracks = 0
         self.bytes = 0
@@ -49,11 +50,13 @@ class Recorder:
         client.on_commit = self._commit
 
     @classmethod
-    def begin(cls, client: Client, path: str) -> Recorder:
+    def begin(cls, client: Client, path: str,
+              progress: Callable[[int], None] = lambda _: None) -> Recorder:
         """A recorder for a source in whatever state it is.
 
         A source that has committed chains before is drained first, and its image becomes the
-        start of the history: then everything older is equal on both sides.
+        start of the history: then everything older is equal on both sides. ``progress`` gets
+        the bytes of it that have been read.
         """
         pages = client.pages()
         numbers = {page.set: page.chains for page in pages}
@@ -61,7 +64,7 @@ class Recorder:
             return cls(client, path)
         log.info("the source has chains already: draining it, and reading it as the start")
         client.wait_settled()
-        return cls(client, path, client.read_image(), numbers)
+        return cls(client, path, client.read_image(progress), numbers)
 
     def _commit(self, set_: int, number: int, writes: tuple[Write, ...]) -> None:
         self._file.commit(set_, number, writes)
@@ -121,7 +124,8 @@ def load(path: str) -> History:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, GeometryError) as error:
         text = str(error)
-        raise UsageError(text if path in text else f"{path}: {text}") from None
+        named = text if path in text else f"{path}: {text}"
+        raise UsageError(f"{named}: give a history that `farside run` wrote") from None
 
 
 def same_sizes(history: History, client: Client) -> bool:

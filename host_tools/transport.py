@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import serial
 
@@ -87,9 +88,25 @@ def explain(port: str, error: BaseException) -> TransportError:
     if number in (errno.ENOTTY, errno.EINVAL, errno.ENODEV, errno.EISDIR, errno.ENXIO) \
             or "configure port" in text:
         return NotASerialPort(f"{port} is not a serial port: give a device, a pty or socket://")
+    if "Name or service not known" in text or "name resolution" in text:
+        return NoSuchPort(f"no host of that name: {port}")
     if isinstance(error, ValueError):
         return NoSuchPort(f"no port {port}: {text}")
     return TransportError(f"cannot open port {port}: {text}")
+
+
+def check_name(port: str) -> None:
+    """Refuse a name that pyserial would only stumble over."""
+    if not port:
+        raise NoSuchPort("the name of the port is empty: give a device, a pty or "
+                         "socket://HOST:NUMBER")
+    if port.startswith("socket://"):
+        try:
+            whole = urlsplit(port).port is not None and urlsplit(port).hostname is not None
+        except ValueError:      # a number beyond 65535
+            whole = False
+        if not whole:
+            raise NoSuchPort(f"{port} names no port: write socket://HOST:NUMBER")
 
 
 class SerialTransport:
@@ -112,6 +129,7 @@ class SerialTransport:
         self._arrived = bytearray()
         self._changed = threading.Condition()
         self._error: Exception | None = None
+        self._spoken_to = False     # something that may be a frame has arrived
         self._closing = False
         self._wake_read, self._wake_write = os.pipe()   # ends the reader's wait
         self._thread = threading.Thread(target=self._read_port, name=f"read {port}", daemon=True)
@@ -119,6 +137,7 @@ class SerialTransport:
 
     @staticmethod
     def _open(port: str, baud: int) -> Any:
+        check_name(port)
         if "://" not in port and os.path.isdir(port):
             raise NotASerialPort(f"{port} is a directory: give a device, a pty or socket://")
         try:
@@ -157,6 +176,7 @@ class SerialTransport:
                 log.debug("%s > %s", self.port, Hexdump(data))
                 with self._changed:
                     self._arrived += data
+                    self._spoken_to |= b"\0" in data
                     self._changed.notify_all()
 
     # -- Transport -------------------------------------------------------------------------
@@ -170,8 +190,7 @@ class SerialTransport:
                 self._arrived.clear()
                 return data
             if self._error is not None:
-                raise PortLost(f"port {self.port} went away: was the board unplugged or "
-                               "`farside board` stopped?") from self._error
+                raise self._lost() from self._error
             return b""
 
     def write(self, data: bytes) -> None:
@@ -183,8 +202,15 @@ class SerialTransport:
             raise PortLost(f"port {self.port} takes no data: does anything listen there?") \
                 from error
         except Exception as error:
-            raise PortLost(f"port {self.port} went away: was the board unplugged or "
-                           "`farside board` stopped?") from error
+            raise self._lost() from error
+
+    def _lost(self) -> TransportError:
+        if self.port.startswith("socket://") and not self._spoken_to:
+            # A simulated board serves one client and hangs up on the next.
+            return PortBusy(f"port {self.port} hung up at once: if it is a board's, it is in use: "
+                            "close the program that holds it")
+        return PortLost(f"port {self.port} went away: was the board unplugged or "
+                        "`farside board` stopped?")
 
     def close(self) -> None:
         if self._closing:
@@ -192,10 +218,13 @@ class SerialTransport:
         self._closing = True
         os.write(self._wake_write, b"x")
         self._thread.join(JOIN_SECONDS)
+        line = getattr(self._serial, "_socket", None)
         try:
             self._serial.close()
         except Exception as error:
             log.debug("%s: close: %s", self.port, error)
+        if line is not None:
+            line.close()        # pyserial leaves it open if the other end has hung up
         os.close(self._wake_read)
         os.close(self._wake_write)
 

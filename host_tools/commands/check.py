@@ -69,6 +69,9 @@ def describe(verdict: Verdict) -> list[str]:
         if one.prefix is None:
             lines.append(f"{where}[bold red]no prefix[/] of its {one.committed} chains: "
                          f"{one.culprit}")
+            if one.culprit is not None and not one.culprit.versions:
+                lines.append("  (a history explains what was written until its end: was the "
+                             "source written to since?)")
         elif not one.new_enough:
             lines.append(f"{where}[bold red]too old[/]: chains 1 to {one.prefix} of "
                          f"{one.committed}, but the target had acknowledged {one.acknowledged}")

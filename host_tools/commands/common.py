@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ import click
 from .. import units
 from ..errors import UsageError
 from ..transport import DEFAULT_BAUD
+
+# Character devices that are lines: ttys, serial ports, ptys, USB serial adapters (Linux).
+TERMINAL_MAJORS = {4, 5, *range(136, 144), 166, 188, 204}
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,10 +74,11 @@ def console() -> Console:
 
 
 def out() -> Console:
-    """Results for people, on stdout."""
+    """Results for people, on stdout; what is no terminal gets one line a thing to say."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    whole_lines = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, soft_wrap=whole_lines)
 
 
 def print_json(value: Any) -> None:
@@ -89,21 +94,54 @@ def read_file(path: str) -> bytes:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def check_writable(path: str) -> None:
-    """Raise UsageError if ``path`` cannot be written, before anything has been done for it."""
-    folder = os.path.dirname(path) or "."
+def check_writable(path: str, *, regular: bool = False) -> None:
+    """Raise UsageError if ``path`` cannot be written, before anything has been done for it.
+
+    ``regular``: pipes and devices will not do.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    if "://" in path:
+        raise UsageError(f"cannot write {path}: it is a port, name a file")
     if os.path.isdir(path):
         raise UsageError(f"cannot write {path}: it is a directory")
     if not os.path.isdir(folder):
         raise UsageError(f"cannot write {path}: no directory {folder}")
-    if not os.access(folder, os.W_OK):
+    if is_special(path):
+        if regular or _is_terminal(path):
+            raise UsageError(f"cannot write {path}: it is a device, name a file")
+    elif os.path.exists(path) and not os.access(path, os.W_OK):
+        raise UsageError(f"cannot write {path}: no permission")
+    elif not os.access(folder, os.W_OK):
         raise UsageError(f"cannot write {path}: no permission in {folder}")
 
 
+def check_waves(path: str | None) -> None:
+    """As :func:`check_writable`, for a waveform file if one is asked for."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in (".vcd", ".fst"):
+        raise UsageError(f"waveform file {path} must end in .vcd or .fst")
+    check_writable(path, regular=True)
+
+
+def is_special(path: str) -> bool:
+    """A pipe or a device: something to write to, not to put a file in the place of."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def _is_terminal(path: str) -> bool:
+    mode = os.stat(path).st_mode
+    return stat.S_ISCHR(mode) and os.major(os.stat(path).st_rdev) in TERMINAL_MAJORS
+
+
 def replace_file(path: str, data: bytes) -> None:
-    """Write a file wholly or not at all."""
-    folder = os.path.dirname(path) or "."
+    """Write a file wholly or not at all; a pipe or device is written to."""
+    path = os.path.realpath(path)       # a link stays one, and what it names is replaced
+    folder = os.path.dirname(path)
     try:
+        if is_special(path):
+            Path(path).write_bytes(data)
+            return
         handle, temporary = tempfile.mkstemp(prefix=".farside-", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -114,7 +152,7 @@ def replace_file(path: str, data: bytes) -> None:
             os.unlink(temporary)
             raise
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _umask() -> int:
@@ -124,10 +162,12 @@ def _umask() -> int:
 
 
 @contextmanager
-def progress(description: str, total: float, quiet: bool) -> Iterator[Callable[[float], None]]:
+def progress(description: str, total: float, quiet: bool,
+             transient: bool = False) -> Iterator[Callable[[float], None]]:
     """A progress bar on stderr; yields a function that is given how much is done.
 
-    Nothing is drawn when ``quiet`` or when stderr is no terminal.
+    Nothing is drawn when ``quiet`` or when stderr is no terminal. A ``transient`` bar goes away
+    at the end.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
@@ -135,6 +175,6 @@ def progress(description: str, total: float, quiet: bool) -> Iterator[Callable[[
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=console()) as bar:
+                  TimeElapsedColumn(), console=console(), transient=transient) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from firmware_model import wire
@@ -62,19 +64,27 @@ def write(port: str, place: tuple[int, int, int], file: str, wait: float, baud: 
 @click.argument("place", type=common.PLACE, metavar="VOL:TRACK[+COUNT]")
 @click.argument("file")
 @common.baud_option
-def read(port: str, place: tuple[int, int, int], file: str, baud: int) -> None:
+@common.json_option
+def read(port: str, place: tuple[int, int, int], file: str, baud: int, as_json: bool) -> None:
     """Read COUNT consecutive tracks (one by default) from VOL:TRACK on into FILE."""
     common.check_writable(file)
     with common.open_board(port, baud) as board:
         data = board.read(*place)
     common.replace_file(file, data)
+    volume, track, count = place
+    if as_json:
+        common.print_json({"port": port, "volume": volume, "track": track, "tracks": count,
+                           "bytes": len(data), "file": file})
+        return
+    _say(file, f"{units.show_count(count, 'track')} from {volume}:{track} of {port} in {file}")
 
 
 @click.command()
 @common.port_argument
 @click.argument("file")
 @common.baud_option
-def dump(port: str, file: str, baud: int) -> None:
+@common.json_option
+def dump(port: str, file: str, baud: int, as_json: bool) -> None:
     """Read all volumes of the board at PORT, in order, into FILE as one raw image.
 
     From a target it is a consistent image: commits are held between two chains meanwhile. FILE
@@ -82,6 +92,17 @@ def dump(port: str, file: str, baud: int) -> None:
     """
     common.check_writable(file)
     with common.open_board(port, baud) as board, \
-            common.progress("reading bytes", board.geometry.image_bytes, False) as show:
+            common.progress("reading bytes", board.geometry.image_bytes, as_json) as show:
         image = board.read_image(show)
+        role = board.role.name.lower()
     common.replace_file(file, image)
+    if as_json:
+        common.print_json({"port": port, "role": role, "bytes": len(image), "file": file})
+        return
+    _say(file, f"image of the {role} at {port}, {units.show_bytes(len(image))}, in {file}")
+
+
+def _say(file: str, text: str) -> None:
+    """Tell people what was written, but not into what they asked to be written."""
+    if not (common.is_special(file) and os.path.samestat(os.stat(file), os.fstat(1))):
+        common.out().print(text)

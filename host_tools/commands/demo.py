@@ -47,8 +47,7 @@ def demo(chains: int, links: int, delay: float, ber: float, seed: int, keep: str
     """
     if keep is not None and not os.path.isdir(keep):
         raise UsageError(f"--keep {keep} is no directory: create it first")
-    if waves is not None:
-        common.check_writable(waves)
+    common.check_waves(waves)
     geometry = geometry_from({"links": links})
     from ..client import Client
     from ..demonstration import demonstrate

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from firmware_model import wire
+from firmware_model import channel, wire
 
 from .. import units
 from ..client import Client
@@ -178,11 +178,19 @@ def link(port: str, number: int, cut: bool, restore: bool, delay: float | None,
         if restore:
             control.restore()
         values = control.read()
+        wait = channel.delay_seconds(values["delay"], board.geometry.divisor(
+            board.geometry.link_baud), board.geometry.clock_hz)
         up = bool(board.reg("links_up") >> number & 1)
     if as_json:
-        common.print_json({"link": number, "up": up, **values})
+        common.print_json({"link": number, "up": up, "delay_seconds": wait, **values})
         return
     state = "cut" if values["control"] else "whole"
-    common.out().print(
-        f"link {number}: {state}, {'up' if up else 'down'}; delay {values['delay']} ticks, "
-        f"{values['errors']} bytes changed, {values['lost']} frames swallowed")
+    session = "up" if up else "down"
+    if up and values["control"]:
+        session = "still up: an end notices when frames it sends are not acknowledged"
+    elif not up and not values["control"]:
+        session = "still down: the ends say hello until both have heard it"
+    text = common.out()
+    text.print(f"link {number}: {state}; session {session}")
+    text.print(f"  each way: delay {units.show_seconds(wait)}, {values['errors']} bytes changed "
+               f"and {values['lost']} frames swallowed so far")

@@ -11,7 +11,6 @@ import click
 
 from firmware_model import wire
 
-from ..errors import UsageError
 from ..workloads import WORKLOADS
 from . import common
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("workload", type=click.Choice(list(WORKLOADS)), metavar="WORKLOAD")
 @click.option("--source", "port", required=True, metavar="PORT", help="Port of the source.")
 @click.option("--history", "path", required=True, metavar="FILE",
-              help="Record every committed chain here (dm-log-writes v1).")
+              help="Record every committed chain here (dm-log-writes v1); replaced if there.")
 @click.option("--chains", type=click.IntRange(min=1), default=100, help="Chains to write.")
 @click.option("--seed", type=int, default=1, help="Seed of the workload.")
 @click.option("--settle/--no-settle", default=False,
@@ -38,17 +37,20 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
     The history names every chain in commit order, and how far the target had acknowledged, at
     intervals and at the end. `farside check` reads it. Interrupting ends the run cleanly: the
     history then holds what has been committed.
+
+    A source that has committed chains before is drained first, and its image becomes the start
+    of the history, so that the history explains the whole target.
     """
     from .. import workloads
     from ..history import Recorder
 
-    common.check_writable(path)
-    if path.startswith("socket:"):
-        raise UsageError(f"--history {path} is a port: name a file")
+    common.check_writable(path, regular=True)
     with common.open_board(port, baud, wire.Role.SOURCE) as board:
+        with common.progress("reading the source as the start", board.geometry.image_bytes,
+                             as_json, transient=True) as read:
+            recorder = Recorder.begin(board, path, read)
         start = board.transport.now()
-        with Recorder.begin(board, path) as recorder, \
-                common.progress(f"running {workload}", chains, as_json) as show:
+        with recorder, common.progress(f"running {workload}", chains, as_json) as show:
 
             def submitted(_: Any) -> None:
                 recorder.mark_now_and_then()

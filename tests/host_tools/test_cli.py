@@ -7,8 +7,10 @@ import os
 import pty
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -81,7 +83,11 @@ def test_write_read_dump(board, farside, track_file, tmp_path):
     assert back.read_bytes() == track_file.read_bytes()
     image = tmp_path / "image.bin"
     image.write_text("old")
-    assert farside("dump", board.ports.source, image)[0] == 0
+    code, text, _ = farside("dump", board.ports.source, image)
+    assert code == 0
+    assert "image of the source" in text
+    code, text, _ = farside("dump", board.ports.source, image, "--json")
+    assert json.loads(text)["bytes"] == SMALL.image_bytes
     at = (32 + 2) * 512
     assert image.read_bytes()[at:at + 512] == track_file.read_bytes()
     assert image.stat().st_size == SMALL.image_bytes
@@ -140,6 +146,7 @@ def test_link(board, farside):
     assert values["delay"] > 0
     code, text, _ = farside("link", board.ports.source, 1, "--restore")
     assert "link 1: whole" in text
+    assert "delay 20 ms" in text
 
 
 def run_and_check(farside, board, workload, log):
@@ -351,6 +358,28 @@ def test_wrong_protocol_version(refused, with_port, name):
                 *with_port(name, board.ports.source))
 
 
+def test_second_client_of_a_simulated_board(refused):
+    """The board's listener says so and hangs up: that is a busy port, not one that went away."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def refuse():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"farside: the source port has another client\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        port = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        refused(Exit.DEVICE, [port, "in use"], "info", port)
+        thread.join()
+
+
+@pytest.mark.parametrize(("port", "words"), [
+    ("", "empty"), ("socket://127.0.0.1", "socket://HOST:NUMBER"),
+    ("socket://127.0.0.1:99999", "socket://HOST:NUMBER"), ("socket://:5", "socket://HOST:NUMBER")])
+def test_names_that_are_no_port(refused, port, words):
+    refused(Exit.DEVICE, [port, words], "info", port)
+
+
 def test_nobody_at_the_socket(refused):
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
@@ -406,6 +435,10 @@ def test_values_outside_the_board(board, refused, track_file, tmp_path, argument
     (["board", "--link-baud", "100Mbaud"], "link_baud 100000000"),
     (["board", "--seed", "-1"], "seed -1"),
     (["board", "--waves", "/no/such/dir/x.vcd"], "/no/such/dir"),
+    (["board", "--waves", "/tmp/x.txt"], ["/tmp/x.txt", ".vcd or .fst"]),
+    (["board", "--waves", "/tmp/x.vcd", "--waves-window", "9:3"], ["'9:3'", "FIRST:LAST"]),
+    (["board", "--waves-window", "1:3"], "needs --waves"),
+    (["demo", "--waves", "/tmp/x.txt"], ["/tmp/x.txt", ".vcd or .fst"]),
     (["demo", "--chains", "2"], "2"),
     (["demo", "--keep", "/no/such/dir"], "/no/such/dir is no directory"),
     (["compare", "--chains", "-1"], "-1"),
@@ -434,6 +467,25 @@ def test_files_that_cannot_be_written(board, refused, tmp_path):
                           ["run", "hot", "--source", board.ports.source, "--history", path]):
             refused(Exit.USAGE, ["cannot write", str(path)], *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_and_links_are_not_replaced(board, farside, refused, tmp_path):
+    """What is written to a device or a link goes there; neither becomes a file."""
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link", tmp_path / "real"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    with open(os.open(pipe, os.O_RDWR | os.O_NONBLOCK), "rb", buffering=0) as reader:
+        assert farside("read", board.ports.source, "0:0+2", pipe)[0] == 0
+        assert reader.read(4096) == bytes(1024)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert farside("dump", board.ports.source, link)[0] == 0
+    assert link.is_symlink()
+    assert real.stat().st_size == SMALL.image_bytes
+    for arguments in (["dump", board.ports.source, board.ports.target],
+                      ["run", "hot", "--source", board.ports.source, "--history", pipe],
+                      ["run", "hot", "--source", board.ports.source, "--history",
+                       board.ports.target]):
+        refused(Exit.USAGE, "name a file", *arguments)
 
 
 def test_malformed_history(refused, tmp_path):

@@ -154,9 +154,9 @@ def test_port_that_goes_away():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = SerialTransport(f"socket://127.0.0.1:{server.getsockname()[1]}")
         far, _ = server.accept()
-        far.sendall(b"last words")
+        far.sendall(b"last words\0")
         far.close()
-        assert read_exactly(port, 10) == b"last words"
+        assert read_exactly(port, 11) == b"last words\0"
         with pytest.raises(PortLost, match="went away"):
             read_exactly(port, 1)
         port.close()
