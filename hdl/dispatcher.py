@@ -16,14 +16,21 @@ __all__ = ["ORDER_PATIENCE", "Dispatcher"]
 # Several frames' time on a fast line: a link that is merely busy has room again long before.
 ORDER_PATIENCE = 1 << 16
 
+# x^5 + x^3 + 1: its 31 states are prime to every number of sets that may be rewound in turn.
+SHAKE_TAPS = (4, 2)
+
 
 class Dispatcher(wiring.Component):
     """Sends groups SENT + 1 .. NEXT - 1 of every set, sets in turn, a group at a time.
 
     The tracks of a group go one by one, each to the first link, in rotating order, that has room
     for a frame: so the links share the load as they can bear it. The order packet follows, on the
-    set's home link ``set % links`` or, if that is down, the next one that is up (R19). Then
-    ``SENT`` moves on.
+    set's home link ``set % links`` or, if that is down, the next one that is up (R19); it does not
+    take part in the rotation. Then ``SENT`` moves on.
+
+    At some rewinds, as if a coin were tossed, the rotation goes one step further: whatever the
+    numbers of tracks and links, a track does not go to the same link, which may lose everything
+    without being down yet, for ever.
 
     Before each frame the group is looked at again under the lock. If it has been acknowledged
     meanwhile, or the set was rewound, the rest of it is not sent; the set is looked at
@@ -99,7 +106,8 @@ class Dispatcher(wiring.Component):
 
         waited = Signal(range(ORDER_PATIENCE), init=0)
         patient = Signal(init=1)
-        link, choice, chosen = self._choose_link(m, set_, order, patient)
+        link = Signal(range(g.links))
+        choice, chosen = self._choose_link(m, set_, order, patient, link)
         self._frame(m, set_, epoch, gseq, count, index, slot, order)
 
         def look(address):
@@ -191,23 +199,39 @@ class Dispatcher(wiring.Component):
             m.d.sync += restart.eq(1)
         return m
 
-    def _choose_link(self, m, set_, order, patient):
-        """Link used last, the one for the next frame, and whether that has room now."""
+    def _choose_link(self, m, set_, order, patient, link):
+        """The link for the next frame, and whether that has room now.
+
+        ``link`` is the one of the frame offered last, which need not have been a track.
+        """
         g = self.geometry
-        link = Signal(range(g.links))
         before_home = Signal(range(g.links))
         chosen = Signal()
         with m.Switch(set_):
             for s in range(g.sets):
                 with m.Case(s):
                     m.d.comb += before_home.eq((s - 1) % g.links)
+        last_track = self._rotate(m, self.dispatched, link)
         m.submodules.link_turn = turn = RoundRobin(g.links)
         m.d.comb += [
             turn.requests.eq(Mux(order & patient, self.up, self.room & self.up)),
-            turn.last.eq(Mux(order, before_home, link)),
+            turn.last.eq(Mux(order, before_home, last_track)),
             chosen.eq(turn.valid & self.room.bit_select(turn.next, 1)),
         ]
-        return link, turn.next, chosen
+        return turn.next, chosen
+
+    def _rotate(self, m, moved, link):
+        """The link used last for a track, moved on by one at every other rewind or so."""
+        g = self.geometry
+        last_track = Signal(range(g.links))
+        shake = Signal(5, init=1)
+        with m.If(moved):
+            m.d.sync += last_track.eq(link)
+        with m.If(self.notice.valid & self.notice.rewound):
+            m.d.sync += shake.eq(Cat(shake[SHAKE_TAPS[0]] ^ shake[SHAKE_TAPS[1]], shake))
+            with m.If(shake[0]):
+                m.d.sync += last_track.eq(Mux(last_track == g.links - 1, 0, last_track + 1))
+        return last_track
 
     def _frame(self, m, set_, epoch, gseq, count, index, slot, order):
         """The frame that is offered, the same to all links; valid says to which."""

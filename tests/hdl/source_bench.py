@@ -151,7 +151,8 @@ class LinkStandIn:
     far : FarSide
     rng : random.Random
     lose : float
-        Share of statuses that are not sent back.
+        Share of statuses that do not come back. A link loses one only with its session, so
+        ``links_flushed`` follows before long.
     """
 
     def __init__(self, core, number, far, rng, *, lose=0.0):
@@ -162,7 +163,7 @@ class LinkStandIn:
         self.lose = lose
         self.up = True
         self.stopped = False            # takes nothing, though up
-        self.queue: list[tuple[int, int]] = []
+        self.queue: list[tuple[int, int] | None] = []
 
     async def run(self, ctx):
         core, n = self.core, self.number
@@ -192,8 +193,15 @@ class LinkStandIn:
                 received.append(byte.data)
                 last = byte.last
             set_ = self.far.receive(n, type_, fields, bytes(received))
-            if self.rng.random() >= self.lose:
-                self.queue.append((set_, self.far.done[set_]))
+            lost = self.rng.random() < self.lose
+            self.queue.append(None if lost else (set_, self.far.done[set_]))
+
+    async def flush(self, ctx):
+        """The session ends, and with it what the link had."""
+        flushed = self.core.links_flushed[self.number]
+        ctx.set(flushed, 1)
+        await ctx.tick()
+        ctx.set(flushed, 0)
 
     async def answer(self, ctx):
         """Send the statuses, in a process of its own."""
@@ -201,7 +209,12 @@ class LinkStandIn:
             if not self.queue:
                 await ctx.tick()
                 continue
-            set_, gseq = self.queue.pop(0)
+            status = self.queue.pop(0)
+            if status is None:
+                await ticks(ctx, self.rng.randrange(300))
+                await self.flush(ctx)
+                continue
+            set_, gseq = status
             await stream_put(ctx, self.core.events[self.number], {
                 "type": Type.STATUS, "length": 0,
                 "header": header_bits(Type.STATUS, set=set_, epoch=0, gseq=gseq)})

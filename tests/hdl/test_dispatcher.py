@@ -120,6 +120,48 @@ def test_links_share_by_what_they_can_take():
     rig.run(bench)
 
 
+@pytest.mark.requirement("R13")
+def test_order_packets_do_not_move_the_turn_of_tracks():
+    """Groups of one track, whose order packets all go home: the tracks still alternate."""
+    rig = Rig()
+    g = rig.geometry
+
+    async def bench(ctx):
+        for gseq in range(1, 7):
+            await rig.group(ctx, 0, gseq, [g.index(0, gseq % 5)])
+            await rig.notice(ctx, 0)
+            await rig.settle(ctx, 2 * gseq)
+        assert [n for n, type_, *_ in rig.taken if type_ is Type.DATA] in (
+            [0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0])
+        assert {n for n, type_, *_ in rig.taken if type_ is Type.ORDER} == {0}
+
+    rig.run(bench)
+
+
+@pytest.mark.requirement("R19", "R23")
+@pytest.mark.parametrize("others", range(2))
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rewinds_try_every_link(count, others):
+    """However many tracks the group has, and however many sets are rewound in between."""
+    rig = Rig()
+    g = rig.geometry
+
+    async def bench(ctx):
+        await rig.group(ctx, 0, 1, [g.index(0, n) for n in range(count)])
+        await rig.notice(ctx, 0)
+        for rewind in range(1, 14):
+            await rig.settle(ctx, rewind * (count + 1))
+            await rig.page(ctx, 0, SetWord.SENT, 0)
+            for _ in range(others):
+                await rig.notice(ctx, 1, rewound=True)
+            await rig.notice(ctx, 0, rewound=True)
+        links = [n for n, type_, fields, *_ in rig.taken if fields.get("track") == 0]
+        assert len(links) >= 13
+        assert all({0, 1} == set(links[n:n + 7]) for n in range(7))
+
+    rig.run(bench)
+
+
 @pytest.mark.requirement("R19")
 @pytest.mark.parametrize(("set_", "up", "home"), [
     (0, [1, 1, 1, 1], 0), (1, [1, 1, 1, 1], 1), (1, [1, 0, 1, 1], 2), (1, [1, 0, 0, 0], 0),
