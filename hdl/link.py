@@ -14,7 +14,7 @@ from .session import Session, check_fingerprint
 from .speaker import Speaker
 from .streams import ByteFifo
 from .timer import BitTimer
-from .txwindow import TransmitWindow, check_times
+from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow, check_times
 from .uart import DIVISOR_BITS, UartRx, UartTx
 
 __all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine"]
@@ -30,14 +30,6 @@ HELLO_UNITS = 16
 # A PC is different: it hands a whole window of frames to its serial driver, and its next
 # acknowledgement waits behind them; so the host port (``ordered``) waits for ``window`` frames.
 PATIENCE_FRAMES = 4
-
-# Time-outs in a row that end a session. Few: a session that is down says hello every millisecond
-# or so and comes up as soon as the line does, while one that is up waits twice as long each time.
-TRIES = 5
-
-# Round trip assumed in a new session, in units: 8192 bits. With five waits a session survives
-# round trips of (2**5 - 1) * 2 * 8192 bits, half a second at 1 Mbaud, until it has measured one.
-FIRST_TRIP = 128
 
 
 class LinkEngine(wiring.Component):
@@ -61,8 +53,10 @@ class LinkEngine(wiring.Component):
     Line use: frames follow each other without a gap as long as descriptors and payload keep
     coming, a byte of payload in 40 clocks on average at 5 clocks a bit.
 
-    Supported round trips: up to 42 million clocks at 5 clocks a bit (8 million bit times), see
-    :mod:`.txwindow`; beyond, time-outs come early and frames are repeated needlessly.
+    Supported round trips: in a new session 262144 bit times (0.26 seconds at 1 Mbaud, 1.3 million
+    clocks at 5 clocks a bit) and 16 times the patience for longest frames; once measured, a round
+    trip may grow to 32 times what it was, up to 8.4 million bit times. A longer one ends the
+    session. See :class:`.txwindow.TransmitWindow`.
 
     The receive queue holds 511 line bytes (25,000 clocks at 5 clocks a bit): so long may the
     sink or the taker of an Event hold the engine up before line bytes are lost; that costs the
@@ -133,7 +127,7 @@ class LinkEngine(wiring.Component):
     """
 
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
-                 discard_when_down=False, patience_bits=0, initial_trip=FIRST_TRIP, tries=TRIES,
+                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES,
                  check_crc=True):
         check_window(window)
         check_max_payload(max_payload)

@@ -27,17 +27,20 @@ KIND_PLACE = 10
 ARG_PLACE = 11
 LAST_PLACE = 13
 
-# Round trips are counted in units of 64 bit times up to 2**17 - 1 of them: on the fastest line
-# (5 clocks a bit) that is 42 million clocks.
+# Round trips are counted in units of 64 bit times up to 2**17 - 1 of them: 8.4 million bits.
 TIMER_BITS = 17
 
-# Time-outs in a row that end the session. Each waits twice as long as the one before.
-TRIES = 8
+# Time-outs in a row that end a session. Few: a session that is down says hello every millisecond
+# or so and comes up as soon as the line does, while one that is up waits twice as long each time.
+TRIES = 5
 
-# Round trip assumed before one was measured, in units: 32768 bits. With eight waits
-# ((2**8 - 1) * 2 * 512 units) a session survives round trips of 83 million clocks at 5 clocks a
-# bit until the first acknowledgement tells the truth.
-INITIAL_TRIP = 512
+# With more the last wait alone would be more than a hundred times the first.
+MOST_TRIES = 8
+
+# Round trip assumed in a new session, in units: 8192 bits, 8 milliseconds at 1 Mbaud. A longer
+# one is found out as long as it is shorter than the last wait, 2**(TRIES - 1) times the first: see
+# the class.
+INITIAL_TRIP = 128
 
 # State of one entry. ``order`` numbers transmissions; ``again``: sent more than once.
 Book = data.StructLayout({"order": 8, "acked": 1, "lost": 1, "again": 1})
@@ -53,8 +56,8 @@ def check_times(patience, initial_trip, tries):
         raise ValueError(f"patience {patience} is outside 1..{most}: {reason}")
     if not 0 <= initial_trip <= most:
         raise ValueError(f"initial_trip {initial_trip} is outside 0..{most}: {reason}")
-    if not 1 <= tries <= TRIES:
-        raise ValueError(f"tries {tries} is outside 1..{TRIES}: every one doubles the wait")
+    if not 1 <= tries <= MOST_TRIES:
+        raise ValueError(f"tries {tries} is outside 1..{MOST_TRIES}: every one doubles the wait")
 
 
 class TransmitWindow(wiring.Component):
@@ -69,7 +72,7 @@ class TransmitWindow(wiring.Component):
     *Loss.* The line keeps order, so when a frame is acknowledged, everything transmitted before
     it and not acknowledged is lost, and is sent again at once. Transmissions are numbered
     modulo 256; unacknowledged ones are always less than 128 apart, since at most ``window`` are
-    outstanding and at most ``TRIES`` happen without an acknowledgement.
+    outstanding and at most ``MOST_TRIES`` happen without an acknowledgement.
 
     *Time-out.* When nothing has been acknowledged for 2 x round trip + ``patience`` the oldest
     frame alone is sent again. Its acknowledgement shows by the rule above which of the others
@@ -78,6 +81,12 @@ class TransmitWindow(wiring.Component):
     repeated frame does not tell which copy it means, hence neither how long it took). After
     ``tries`` of them ``dead`` asks for the end of the session. The round trip is the last one
     measured, of a frame sent once.
+
+    *How long a round trip may be.* One that is measured, up to 2**17 - 1 units. One that is not
+    yet, in a new session, or one that has grown: up to ``2**(tries - 1)`` periods of 2 x
+    ``initial_trip`` (or the trip last measured) + ``patience``. With 5 tries and nothing measured
+    that is 262144 bits + 16 x ``patience``; beyond, a session that sends lone frames dies before
+    it has learnt how long to wait.
 
     To empty the window, reset the component: nothing else is kept between sessions.
 
@@ -90,7 +99,7 @@ class TransmitWindow(wiring.Component):
     initial_trip : int
         Round trip assumed until one was measured, in units of 64 bits.
     tries : int
-        Time-outs in a row that end the session, 1..8.
+        Time-outs in a row that end the session, 1..``MOST_TRIES``.
 
     Members
     -------
@@ -190,15 +199,15 @@ class TransmitWindow(wiring.Component):
         timed = Signal(8)
         timer = Signal(TIMER_BITS + 2)
         period = Signal(TIMER_BITS + 2)
-        periods = Signal(TRIES - 1)
-        tries = Signal(range(TRIES))
+        periods = Signal(self._tries - 1)
+        tries = Signal(range(self._tries))
         expired = Signal()
         m.d.comb += period.eq((round_trip << 1) + self._patience)
 
         def rest():
             """Start waiting anew."""
             return [timer.eq(0), expired.eq(0),
-                    periods.eq(Cat(tries > i for i in range(TRIES - 1)))]
+                    periods.eq(Cat(tries > i for i in range(self._tries - 1)))]
 
         with m.If(self.unit & ~trip.all()):
             m.d.sync += trip.eq(trip + 1)
@@ -308,7 +317,7 @@ class TransmitWindow(wiring.Component):
                 m.d.comb += [note.en.eq(1), note.data.order.eq(newest),
                              note.data.acked.eq(0), note.data.lost.eq(1), note.data.again.eq(1)]
                 m.d.sync += [any_lost.eq(1), tries.eq(tries + 1), timer.eq(0), expired.eq(0),
-                             periods.eq(Cat(tries >= i for i in range(TRIES - 1)))]
+                             periods.eq(Cat(tries >= i for i in range(self._tries - 1)))]
                 with m.If(tries == self._tries - 1):
                     m.next = "GIVE UP"
                 with m.Else():

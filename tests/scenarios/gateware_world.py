@@ -25,7 +25,8 @@ TIMEOUT_SHORT = 2           # slow ticks
 # Nothing has changed anywhere for so long: there is nothing left to do. Longer than a few frames
 # in both directions, shorter than most time-outs, which count as change when they come.
 STILL_CLOCKS = 60_000
-PATIENCE_CLOCKS = 60_000_000    # to give up a link that never carried a frame: 47 million
+# Ten times what it takes to give up a link that never carried a frame: 5.7 million.
+PATIENCE_CLOCKS = 60_000_000
 STILL_LIMIT = 400           # looks before a world that never rests is a failure
 
 PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
@@ -229,7 +230,7 @@ class GatewareWorld(World):
 
     def wait_until(self, reached: Callable[[], bool], what: str, *, patience: int = 1000) -> None:
         """As in the base class, but patience is a matter of clocks: an end that has lost its link
-        repeats the oldest frame eight times, each time after twice as long."""
+        repeats the oldest frame four times, each time after twice as long, and then gives up."""
         end = self.clocks() + PATIENCE_CLOCKS * patience // 1000
         while not reached():
             if self.clocks() > end:
