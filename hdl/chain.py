@@ -17,7 +17,7 @@ from .interfaces import (
     header_const,
     slot_shape,
 )
-from .metadata import page
+from .metadata import PageAccess
 from .mutations import Mutation, checked, has, lacks
 from .writeset import PlaceFault, WriteSet
 
@@ -335,16 +335,11 @@ class ChainProcessor(wiring.Component):
         old = meta.state_rdata
         last = Signal()
         m.d.comb += last.eq(position + 1 == count)
-
-        def at(word):
-            return meta.page_addr.eq(page(set_, word))
-
-        def put(word, value):
-            m.d.comb += [meta.req.eq(1), at(word), meta.page_we.eq(1), meta.page_wdata.eq(value)]
+        pages = PageAccess(self.geometry, meta, set_)
 
         def append():
             with m.If(unsent == 0):
-                put(SetWord.FIRST, entry.index)
+                m.d.comb += pages.put(SetWord.FIRST, entry.index)
             with m.Else():
                 end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
                 m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
@@ -358,11 +353,11 @@ class ChainProcessor(wiring.Component):
                          meta.state_wdata.pending.eq(pending)]
 
         with m.State("LOCK_FOR_COMMIT"):
-            m.d.comb += [meta.req.eq(1), at(SetWord.TAIL)]
+            m.d.comb += pages.look(SetWord.TAIL)
             with m.If(meta.gnt):
                 m.next = "READ_TAIL"
         with m.State("READ_TAIL"):
-            m.d.comb += [meta.req.eq(1), at(SetWord.UNSENT)]
+            m.d.comb += pages.look(SetWord.UNSENT)
             m.d.sync += tail.eq(meta.page_rdata)
             m.next = "READ_UNSENT"
         with m.State("READ_UNSENT"):
@@ -389,16 +384,16 @@ class ChainProcessor(wiring.Component):
                 with m.If(last):
                     m.next = "WRITE_TAIL"
         with m.State("WRITE_TAIL"):
-            put(SetWord.TAIL, tail)
+            m.d.comb += pages.put(SetWord.TAIL, tail)
             m.next = "WRITE_UNSENT"
         with m.State("WRITE_UNSENT"):
-            put(SetWord.UNSENT, unsent)
+            m.d.comb += pages.put(SetWord.UNSENT, unsent)
             m.next = "READ_CHAINS_LOW"
         with m.State("READ_CHAINS_LOW"):
-            m.d.comb += [meta.req.eq(1), at(SetWord.CHAINS_LOW)]
+            m.d.comb += pages.look(SetWord.CHAINS_LOW)
             m.next = "READ_CHAINS_HIGH"
         with m.State("READ_CHAINS_HIGH"):
-            m.d.comb += [meta.req.eq(1), at(SetWord.CHAINS_HIGH)]
+            m.d.comb += pages.look(SetWord.CHAINS_HIGH)
             m.d.sync += chains[:16].eq(meta.page_rdata)
             m.next = "COUNT_CHAIN"
         with m.State("COUNT_CHAIN"):
@@ -406,10 +401,10 @@ class ChainProcessor(wiring.Component):
             m.d.sync += chains.eq(Cat(chains[:16], meta.page_rdata) + 1)
             m.next = "WRITE_CHAINS_LOW"
         with m.State("WRITE_CHAINS_LOW"):
-            put(SetWord.CHAINS_LOW, chains[:16])
+            m.d.comb += pages.put(SetWord.CHAINS_LOW, chains[:16])
             m.next = "WRITE_CHAINS_HIGH"
         with m.State("WRITE_CHAINS_HIGH"):
-            put(SetWord.CHAINS_HIGH, chains[16:])
+            m.d.comb += pages.put(SetWord.CHAINS_HIGH, chains[16:])
             m.d.comb += self.committed.eq(1)
             m.d.sync += self.chain_open.eq(0)
             finish(Code.OK, chains)

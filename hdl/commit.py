@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord
 
 from .interfaces import MetadataPort, TargetState, index_shape, slot_shape
-from .metadata import group_record, page
+from .metadata import PageAccess
 from .mutations import Mutation, has
 
 __all__ = ["CommitEngine"]
@@ -80,14 +80,7 @@ class CommitEngine(wiring.Component):
         # Only a mutant looks beyond DONE + 1.
         probe = Signal(range(g.groups_in_flight))
 
-        def look_at(word):
-            return meta.page_addr.eq(page(set_, word))
-
-        def look_at_group(word):
-            return meta.page_addr.eq(group_record(g, set_, group, word))
-
-        def write(value):
-            return [meta.page_we.eq(1), meta.page_wdata.eq(value)]
+        pages = PageAccess(g, meta, set_)
 
         def lock():
             m.d.comb += meta.req.eq(1)
@@ -112,8 +105,7 @@ class CommitEngine(wiring.Component):
                         m.d.sync += set_.eq(Mux(set_ == g.sets - 1, 0, set_ + 1))
 
             with m.State("LOCK_SET"):
-                lock()
-                m.d.comb += look_at(SetWord.DONE)
+                m.d.comb += pages.look(SetWord.DONE)
                 with m.If(meta.gnt):
                     m.next = "CHOOSE_GROUP"
             with m.State("CHOOSE_GROUP"):
@@ -121,17 +113,14 @@ class CommitEngine(wiring.Component):
                 m.d.sync += group.eq(meta.page_rdata + 1 + probe)
                 m.next = "READ_COUNT"
             with m.State("READ_COUNT"):
-                lock()
-                m.d.comb += look_at_group(GROUP_COUNT)
+                m.d.comb += pages.look_group(group, GROUP_COUNT)
                 m.next = "READ_RECEIVED"
             with m.State("READ_RECEIVED"):
-                lock()
-                m.d.comb += look_at_group(GROUP_RECEIVED)
+                m.d.comb += pages.look_group(group, GROUP_RECEIVED)
                 m.d.sync += count.eq(meta.page_rdata)
                 m.next = "CHECK_COMPLETE"
             with m.State("CHECK_COMPLETE"):
-                lock()
-                m.d.comb += look_at_group(GROUP_HEAD)
+                m.d.comb += pages.look_group(group, GROUP_HEAD)
                 m.next = "READ_HEAD"
                 with m.If((count == 0) | (meta.page_rdata != count)):
                     m.next = "SEEK_SET"
@@ -164,39 +153,32 @@ class CommitEngine(wiring.Component):
                     with m.If(link.end_of_chain | (count == 1)):
                         m.next = "READ_CHAINS"
             with m.State("READ_CHAINS"):
-                lock()
-                m.d.comb += look_at(SetWord.CHAINS_LOW)
+                m.d.comb += pages.look(SetWord.CHAINS_LOW)
                 m.next = "COUNT_CHAIN"
             with m.State("COUNT_CHAIN"):
-                lock()
-                m.d.comb += [look_at(SetWord.CHAINS_LOW), write(meta.page_rdata + 1),
+                m.d.comb += [*pages.put(SetWord.CHAINS_LOW, meta.page_rdata + 1),
                              self.chain.eq(1)]
                 m.next = "END_CHAIN"
                 with m.If(meta.page_rdata == 0xFFFF):
                     m.next = "READ_CHAINS_HIGH"
             with m.State("READ_CHAINS_HIGH"):
-                lock()
-                m.d.comb += look_at(SetWord.CHAINS_HIGH)
+                m.d.comb += pages.look(SetWord.CHAINS_HIGH)
                 m.next = "CARRY_CHAINS"
             with m.State("CARRY_CHAINS"):
-                lock()
-                m.d.comb += [look_at(SetWord.CHAINS_HIGH), write(meta.page_rdata + 1)]
+                m.d.comb += pages.put(SetWord.CHAINS_HIGH, meta.page_rdata + 1)
                 m.next = "END_CHAIN"
             with m.State("END_CHAIN"):
                 m.next = "LOCK_CHAIN"
                 with m.If(count == 0):
-                    lock()
-                    m.d.comb += [look_at_group(GROUP_COUNT), write(0)]
+                    m.d.comb += pages.put_group(group, GROUP_COUNT, 0)
                     m.next = "CLEAR_RECEIVED"
             with m.State("CLEAR_RECEIVED"):
-                lock()
-                m.d.comb += [look_at_group(GROUP_RECEIVED), write(0)]
+                m.d.comb += pages.put_group(group, GROUP_RECEIVED, 0)
                 m.next = "SET_DONE"
             with m.State("SET_DONE"):
-                lock()
                 with m.If(self._any_sequence):
                     m.d.sync += probe.eq(0)
-                m.d.comb += [look_at(SetWord.DONE), write(group), self.group.eq(1),
+                m.d.comb += [*pages.put(SetWord.DONE, group), self.group.eq(1),
                              self.due.valid.eq(1)]
                 m.d.sync += look.bit_select(set_, 1).eq(1)
                 m.next = "SEEK_SET"

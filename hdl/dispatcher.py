@@ -8,7 +8,7 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin
 from .interfaces import Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape
-from .metadata import group_record, page
+from .metadata import PageAccess
 from .sequencer import Notice
 
 __all__ = ["ORDER_PATIENCE", "Dispatcher"]
@@ -110,10 +110,7 @@ class Dispatcher(wiring.Component):
         choice, chosen = self._choose_link(m, set_, order, patient, link)
         self._frame(m, set_, epoch, gseq, count, index, slot, order)
 
-        def look(address):
-            return [meta.req.eq(1), meta.page_addr.eq(address)]
-
-        sent = page(set_, SetWord.SENT)
+        pages = PageAccess(g, meta, set_)
         with m.FSM():
             with m.State("AWAIT_WORK"):
                 with m.If(turn.valid):
@@ -122,26 +119,26 @@ class Dispatcher(wiring.Component):
 
             # -- the next group of the set
             with m.State("LOCK_SET"):
-                m.d.comb += look(sent)
+                m.d.comb += pages.look(SetWord.SENT)
                 m.d.sync += restart.eq(0)
                 with m.If(meta.gnt):
                     m.next = "READ_SENT"
             with m.State("READ_SENT"):
-                m.d.comb += look(page(set_, SetWord.NEXT))
+                m.d.comb += pages.look(SetWord.NEXT)
                 m.d.sync += gseq.eq(meta.page_rdata + 1)
                 m.next = "READ_NEXT"
             with m.State("READ_NEXT"):
-                m.d.comb += look(page(set_, SetWord.EPOCH))
+                m.d.comb += pages.look(SetWord.EPOCH)
                 m.next = "READ_EPOCH"
                 with m.If(meta.page_rdata == gseq):
                     m.d.comb += finished.eq(1)
                     m.next = "AWAIT_WORK"
             with m.State("READ_EPOCH"):
-                m.d.comb += look(group_record(g, set_, gseq, GROUP_HEAD))
+                m.d.comb += pages.look_group(gseq, GROUP_HEAD)
                 m.d.sync += epoch.eq(meta.page_rdata)
                 m.next = "READ_HEAD"
             with m.State("READ_HEAD"):
-                m.d.comb += look(group_record(g, set_, gseq, GROUP_COUNT))
+                m.d.comb += pages.look_group(gseq, GROUP_COUNT)
                 m.d.sync += index.eq(meta.page_rdata)
                 m.next = "READ_COUNT"
             with m.State("READ_COUNT"):
@@ -160,7 +157,7 @@ class Dispatcher(wiring.Component):
                 with m.Elif(waited.all()):
                     m.d.sync += patient.eq(0)
             with m.State("LOCK_TRACK"):
-                m.d.comb += look(sent)
+                m.d.comb += pages.look(SetWord.SENT)
                 m.d.sync += [waited.eq(0), patient.eq(1)]
                 with m.If(meta.gnt):
                     m.next = "READ_TRACK"
@@ -188,11 +185,11 @@ class Dispatcher(wiring.Component):
 
             # -- the group has been handed over whole
             with m.State("LOCK_TO_MOVE_ON"):
-                m.d.comb += look(sent)
+                m.d.comb += pages.look(SetWord.SENT)
                 with m.If(meta.gnt):
                     m.next = "MOVE_ON"
             with m.State("MOVE_ON"):
-                m.d.comb += [*look(sent), meta.page_we.eq(alive), meta.page_wdata.eq(gseq)]
+                m.d.comb += [*pages.put(SetWord.SENT, gseq), meta.page_we.eq(alive)]
                 m.next = "AWAIT_WORK"
 
         with m.If(self.notice.valid & self.notice.rewound & (self.notice.set == set_)):

@@ -13,7 +13,7 @@ from firmware_model.wire import FIRST_GROUP, SET_PAGE_WORDS, SetWord
 from .arbiter import RoundRobin
 from .interfaces import Link, MetadataPort, Volume, slot_shape
 
-__all__ = ["Initialiser", "Metadata", "group_record", "page"]
+__all__ = ["Initialiser", "Metadata", "PageAccess", "group_record", "page"]
 
 _WORD_BITS = (SET_PAGE_WORDS - 1).bit_length()
 
@@ -28,6 +28,46 @@ def group_record(geometry, set_, gseq, word):
     place_bits = geometry.groups_in_flight.bit_length() - 1     # a power of two, at most 4
     place = Cat(gseq[:place_bits], C(0, 2 - place_bits))
     return Cat(C(word, 2), place, C(SetWord.GROUP >> 4, 1), set_)
+
+
+class PageAccess:
+    """What a client of the metadata does with the page of one set, as statements for a clock.
+
+    Each method returns a list for ``m.d.comb``, which holds the lock (``req``) and drives the
+    page memory. What is looked at stands in ``page_rdata`` a clock later.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    meta : MetadataPort
+        Of the client.
+    set_ : Value
+    """
+
+    def __init__(self, geometry, meta, set_):
+        self._geometry = geometry
+        self._meta = meta
+        self._set = set_
+
+    def look(self, word):
+        """Read ``word`` (a ``wire.SetWord``)."""
+        return [self._meta.req.eq(1), self._meta.page_addr.eq(page(self._set, word))]
+
+    def put(self, word, value):
+        """Write ``value`` into ``word``."""
+        return [*self.look(word), *self._write(value)]
+
+    def look_group(self, gseq, word):
+        """Read ``word`` (``wire.GROUP_HEAD`` and the like) of the record of group ``gseq``."""
+        address = group_record(self._geometry, self._set, gseq, word)
+        return [self._meta.req.eq(1), self._meta.page_addr.eq(address)]
+
+    def put_group(self, gseq, word, value):
+        """Write ``value`` into ``word`` of the record of group ``gseq``."""
+        return [*self.look_group(gseq, word), *self._write(value)]
+
+    def _write(self, value):
+        return [self._meta.page_we.eq(1), self._meta.page_wdata.eq(value)]
 
 
 class Metadata(wiring.Component):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD
 
 from .interfaces import MemoryPort, MetadataPort, PayloadKind, PayloadPort, SourceState, slot_shape
-from .metadata import group_record
+from .metadata import PageAccess
 
 __all__ = ["OrderWalker"]
 
@@ -68,6 +68,8 @@ class OrderWalker(wiring.Component):
             track.eq(index[:g.track_bits]),
         ]
 
+        pages = PageAccess(g, meta, set_)
+
         def send(value, *, last=0):
             m.d.comb += [out.valid.eq(1), out.payload.data.eq(value), out.payload.last.eq(last)]
 
@@ -93,13 +95,11 @@ class OrderWalker(wiring.Component):
                         m.next = "AWAIT_START"
 
             with m.State("LOCK_GROUP"):
-                m.d.comb += [meta.req.eq(1),
-                             meta.page_addr.eq(group_record(g, set_, gseq, GROUP_HEAD))]
+                m.d.comb += pages.look_group(gseq, GROUP_HEAD)
                 with m.If(meta.gnt):
                     m.next = "READ_HEAD"
             with m.State("READ_HEAD"):
-                m.d.comb += [meta.req.eq(1),
-                             meta.page_addr.eq(group_record(g, set_, gseq, GROUP_COUNT))]
+                m.d.comb += pages.look_group(gseq, GROUP_COUNT)
                 m.d.sync += index.eq(meta.page_rdata)
                 m.next = "READ_COUNT"
             with m.State("READ_COUNT"):

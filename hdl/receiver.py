@@ -15,7 +15,7 @@ from .interfaces import (
     index_shape,
     slot_shape,
 )
-from .metadata import group_record, page
+from .metadata import PageAccess
 
 __all__ = ["Receiver"]
 
@@ -112,11 +112,7 @@ class Receiver(wiring.Component):
                       & (track < g.tracks_per_volume)),
         ]
 
-        def look_at(word):
-            return meta.page_addr.eq(page(set_, word))
-
-        def look_at_group(word):
-            return meta.page_addr.eq(group_record(g, set_, gseq, word))
+        pages = PageAccess(g, meta, set_)
 
         def drop(why):
             m.d.comb += why.eq(1)
@@ -167,22 +163,22 @@ class Receiver(wiring.Component):
                     m.next = "LOCK_SET"
 
             with m.State("LOCK_SET"):
-                m.d.comb += [meta.req.eq(exists | is_order), look_at(SetWord.EPOCH)]
+                m.d.comb += [*pages.look(SetWord.EPOCH), meta.req.eq(exists | is_order)]
                 with m.If(~meta.req):
                     drop(self.rejected)
                 with m.Elif(meta.gnt):
                     m.next = "CHECK_EPOCH"
             with m.State("CHECK_EPOCH"):
-                m.d.comb += [meta.req.eq(1), look_at(SetWord.DONE)]
+                m.d.comb += pages.look(SetWord.DONE)
                 m.next = "MEASURE_AHEAD"
                 with m.If(meta.page_rdata != epoch):
                     drop(self.rejected)
             with m.State("MEASURE_AHEAD"):
-                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_COUNT)]
+                m.d.comb += pages.look_group(gseq, GROUP_COUNT)
                 m.d.sync += ahead.eq(gseq - meta.page_rdata)
                 m.next = "CHECK_WINDOW"
             with m.State("CHECK_WINDOW"):
-                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_RECEIVED)]
+                m.d.comb += pages.look_group(gseq, GROUP_RECEIVED)
                 m.d.sync += [group_count.eq(meta.page_rdata), rewind()]
                 m.next = "CHECK_REPEATED"
                 with m.If((ahead == 0) | ahead[15]):
@@ -194,14 +190,14 @@ class Receiver(wiring.Component):
                 # Both memories are written in this clock, or nothing is.
                 received = meta.page_rdata
                 complete = (group_count != 0) & (received == group_count)
-                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_RECEIVED),
-                             meta.page_wdata.eq(received + 1)]
+                m.d.comb += pages.look_group(gseq, GROUP_RECEIVED)
                 with m.If(is_order & (group_count == 0)):
                     m.next = "FETCH_ENTRY"
                 with m.Elif(is_order | complete | meta.state_rdata.staged):
                     drop(self.duplicate)
                 with m.Else():
-                    m.d.comb += [meta.state_we.eq(1), meta.page_we.eq(1)]
+                    m.d.comb += [meta.state_we.eq(1),
+                                 *pages.put_group(gseq, GROUP_RECEIVED, received + 1)]
                     notify(self.progress)
                     m.next = "PICK_FRAME"
 
@@ -237,13 +233,11 @@ class Receiver(wiring.Component):
                 with m.If(first):
                     m.d.sync += head.eq(index)
             with m.State("SET_HEAD"):
-                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_HEAD), meta.page_wdata.eq(head)]
+                m.d.comb += [*pages.put_group(gseq, GROUP_HEAD, head), meta.page_we.eq(meta.gnt)]
                 with m.If(meta.gnt):
-                    m.d.comb += meta.page_we.eq(1)
                     m.next = "SET_COUNT"
             with m.State("SET_COUNT"):
-                m.d.comb += [meta.req.eq(1), look_at_group(GROUP_COUNT), meta.page_wdata.eq(count),
-                             meta.page_we.eq(1)]
+                m.d.comb += pages.put_group(gseq, GROUP_COUNT, count)
                 notify(self.progress)
                 m.next = "RETURN_SLOT"
 

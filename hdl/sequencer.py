@@ -8,7 +8,7 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin, StreamMerge
 from .interfaces import Event, MetadataPort, SourceState, header
-from .metadata import group_record, page
+from .metadata import PageAccess
 from .mutations import Mutation, checked, has, lacks
 
 __all__ = ["Notice", "Sequencer", "Status", "StatusFilter"]
@@ -210,12 +210,7 @@ class Sequencer(wiring.Component):
             self.notice.set.eq(set_),
         ]
 
-        def look(address):
-            return [meta.req.eq(1), meta.page_addr.eq(address)]
-
-        def put(word, value):
-            return [*look(page(set_, word)), meta.page_we.eq(1), meta.page_wdata.eq(value)]
-
+        pages = PageAccess(g, meta, set_)
         m.submodules.turn = turn = RoundRobin(g.sets)
         last_turn = Signal(g.set_bits)  # not set_: commit status comes out of turn
         m.d.comb += [turn.requests.eq(wanted | rewinds | ticks), turn.last.eq(last_turn)]
@@ -246,25 +241,25 @@ class Sequencer(wiring.Component):
 
             # -- look at the set
             with m.State("LOCK"):
-                m.d.comb += look(page(set_, SetWord.DONE))
+                m.d.comb += pages.look(SetWord.DONE)
                 with m.If(meta.gnt):
                     m.next = "READ_DONE"
             with m.State("READ_DONE"):
-                m.d.comb += look(page(set_, SetWord.SENT))
+                m.d.comb += pages.look(SetWord.SENT)
                 m.d.sync += done.eq(meta.page_rdata)
                 m.next = "READ_SENT"
             with m.State("READ_SENT"):
-                m.d.comb += look(page(set_, SetWord.NEXT))
+                m.d.comb += pages.look(SetWord.NEXT)
                 m.d.sync += sent.eq(meta.page_rdata)
                 m.next = "READ_NEXT"
             with m.State("READ_NEXT"):
                 with m.Switch(task):
                     with m.Case(Task.STATUS):
-                        m.d.comb += look(page(set_, SetWord.EPOCH))
+                        m.d.comb += pages.look(SetWord.EPOCH)
                     with m.Case(Task.AGE):
-                        m.d.comb += look(page(set_, SetWord.AGE))
+                        m.d.comb += pages.look(SetWord.AGE)
                     with m.Default():
-                        m.d.comb += look(page(set_, SetWord.UNSENT))
+                        m.d.comb += pages.look(SetWord.UNSENT)
                 m.d.sync += next_.eq(meta.page_rdata)
                 m.next = "READ_WORD"
             with m.State("READ_WORD"):
@@ -272,7 +267,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += word.eq(meta.page_rdata)
                 m.next = "JUDGE"
             with m.State("JUDGE"):
-                m.d.comb += look(page(set_, SetWord.FIRST))     # for a cut
+                m.d.comb += pages.look(SetWord.FIRST)     # for a cut
                 m.next = "CHOOSE_WORK"
                 with m.Switch(task):
                     with m.Case(Task.CUT):
@@ -300,23 +295,22 @@ class Sequencer(wiring.Component):
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
                                 m.next = "REWIND_SENT"
 
-            self._cut(m, set_, here, next_, word, head, index, count, room, look, put,
-                      drop_destage, drop_poll)
-            self._clear(m, set_, done, sent, oldest, index, count, chains, acked, look, put,
-                        blocked)
+            self._cut(m, pages, here, next_, word, head, index, count, room, drop_destage,
+                      drop_poll)
+            self._clear(m, pages, done, sent, oldest, index, count, chains, acked, blocked)
 
             # -- send again
             with m.State("WRITE_AGE"):
-                m.d.comb += put(SetWord.AGE, Mux(word.all(), word, word + 1))
+                m.d.comb += pages.put(SetWord.AGE, Mux(word.all(), word, word + 1))
                 m.next = "CHOOSE_WORK"
             with m.State("REWIND_SENT"):
                 # The dispatcher may be in the middle of the oldest group: told even if SENT is
                 # DONE already.
-                m.d.comb += [*put(SetWord.SENT, done), self.resent.eq(sent != done),
+                m.d.comb += [*pages.put(SetWord.SENT, done), self.resent.eq(sent != done),
                              self.notice.valid.eq(in_flight != 0), self.notice.rewound.eq(1)]
                 m.next = "RESET_AGE"
             with m.State("RESET_AGE"):
-                m.d.comb += put(SetWord.AGE, 0)
+                m.d.comb += pages.put(SetWord.AGE, 0)
                 m.next = "CHOOSE_WORK"
 
         m.d.comb += self.walking.eq(meta.gnt & ((task == Task.CUT) | (task == Task.STATUS)))
@@ -327,8 +321,8 @@ class Sequencer(wiring.Component):
             m.d.sync += ticks.eq((1 << g.sets) - 1)
         return m
 
-    def _cut(self, m, set_, here, next_, unsent, head, index, count, room, look, put,
-             drop_destage, drop_poll):
+    def _cut(self, m, pages, here, next_, unsent, head, index, count, room, drop_destage,
+             drop_poll):
         """Move whole chains from the head of the unsent list into a new group.
 
         The list stays as it is: the group is its next ``count`` links.
@@ -359,22 +353,20 @@ class Sequencer(wiring.Component):
             with m.If((unsent == 1) | full):
                 m.next = "RECORD_HEAD"
         with m.State("RECORD_HEAD"):
-            m.d.comb += [*look(group_record(g, set_, next_, GROUP_HEAD)),
-                         meta.page_we.eq(1), meta.page_wdata.eq(head)]
+            m.d.comb += pages.put_group(next_, GROUP_HEAD, head)
             m.next = "RECORD_COUNT"
         with m.State("RECORD_COUNT"):
-            m.d.comb += [*look(group_record(g, set_, next_, GROUP_COUNT)),
-                         meta.page_we.eq(1), meta.page_wdata.eq(count)]
+            m.d.comb += pages.put_group(next_, GROUP_COUNT, count)
             m.next = "WRITE_FIRST"
         with m.State("WRITE_FIRST"):
-            m.d.comb += put(SetWord.FIRST, index)
+            m.d.comb += pages.put(SetWord.FIRST, index)
             m.next = "WRITE_UNSENT"
         with m.State("WRITE_UNSENT"):
-            m.d.comb += put(SetWord.UNSENT, unsent)
+            m.d.comb += pages.put(SetWord.UNSENT, unsent)
             m.next = "WRITE_NEXT"
         with m.State("WRITE_NEXT"):
             m.d.comb += [
-                *put(SetWord.NEXT, (next_ + 1)[:16]),
+                *pages.put(SetWord.NEXT, (next_ + 1)[:16]),
                 self.notice.valid.eq(1),
                 self.group.eq(1),
                 self.polled.eq(~(self.destaging & here).any()),
@@ -383,9 +375,8 @@ class Sequencer(wiring.Component):
             ]
             m.next = "CHOOSE_WORK"
 
-    def _clear(self, m, set_, done, sent, oldest, index, count, chains, acked, look, put, blocked):
+    def _clear(self, m, pages, done, sent, oldest, index, count, chains, acked, blocked):
         """Clear the oldest group, let go of the lock, and look whether there is another."""
-        g = self.geometry
         meta = self.meta
         state, volume = meta.state_rdata, meta.volume_rdata
         last = Signal()
@@ -395,11 +386,11 @@ class Sequencer(wiring.Component):
                                       volume.disconnected, state.waiter))
 
         with m.State("FIND_GROUP"):
-            m.d.comb += look(group_record(g, set_, oldest, GROUP_HEAD))
+            m.d.comb += pages.look_group(oldest, GROUP_HEAD)
             m.d.sync += chains.eq(0)
             m.next = "READ_HEAD"
         with m.State("READ_HEAD"):
-            m.d.comb += look(group_record(g, set_, oldest, GROUP_COUNT))
+            m.d.comb += pages.look_group(oldest, GROUP_COUNT)
             m.d.sync += index.eq(meta.page_rdata)
             m.next = "READ_COUNT"
         with m.State("READ_COUNT"):
@@ -423,18 +414,18 @@ class Sequencer(wiring.Component):
             with m.If(last):
                 m.next = "WRITE_DONE"
         with m.State("WRITE_DONE"):
-            m.d.comb += put(SetWord.DONE, oldest)
+            m.d.comb += pages.put(SetWord.DONE, oldest)
             m.next = "PASS_SENT"
         with m.State("PASS_SENT"):
             with m.If(sent == done):        # it was to be sent again
-                m.d.comb += put(SetWord.SENT, oldest)
+                m.d.comb += pages.put(SetWord.SENT, oldest)
             m.d.comb += meta.req.eq(1)
             m.next = "READ_ACKED_LOW"
         with m.State("READ_ACKED_LOW"):
-            m.d.comb += look(page(set_, SetWord.ACKED_LOW))
+            m.d.comb += pages.look(SetWord.ACKED_LOW)
             m.next = "READ_ACKED_HIGH"
         with m.State("READ_ACKED_HIGH"):
-            m.d.comb += look(page(set_, SetWord.ACKED_HIGH))
+            m.d.comb += pages.look(SetWord.ACKED_HIGH)
             m.d.sync += acked[:16].eq(meta.page_rdata)
             m.next = "COUNT_ACKED"
         with m.State("COUNT_ACKED"):
@@ -442,13 +433,13 @@ class Sequencer(wiring.Component):
             m.d.sync += acked.eq(Cat(acked[:16], meta.page_rdata) + chains)
             m.next = "WRITE_ACKED_LOW"
         with m.State("WRITE_ACKED_LOW"):
-            m.d.comb += put(SetWord.ACKED_LOW, acked[:16])
+            m.d.comb += pages.put(SetWord.ACKED_LOW, acked[:16])
             m.next = "WRITE_ACKED_HIGH"
         with m.State("WRITE_ACKED_HIGH"):
-            m.d.comb += put(SetWord.ACKED_HIGH, acked[16:])
+            m.d.comb += pages.put(SetWord.ACKED_HIGH, acked[16:])
             m.next = "NOTE_PROGRESS"
         with m.State("NOTE_PROGRESS"):
-            m.d.comb += [*put(SetWord.AGE, 0), self.group_done.eq(1)]
+            m.d.comb += [*pages.put(SetWord.AGE, 0), self.group_done.eq(1)]
             m.d.sync += blocked.eq(0)
             m.next = "LET_GO"
         with m.State("LET_GO"):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import SetWord, Type
 
 from .interfaces import Descriptor, MetadataPort, PayloadKind, TargetState, header_const
-from .metadata import page
+from .metadata import PageAccess
 
 __all__ = ["StatusSender"]
 
@@ -62,6 +62,7 @@ class StatusSender(wiring.Component):
         def next_(signal, count):
             return signal.eq(Mux(signal == count - 1, 0, signal + 1))
 
+        pages = PageAccess(g, meta, set_)
         fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq)
         for submit in self.submit:
             m.d.comb += [
@@ -79,12 +80,12 @@ class StatusSender(wiring.Component):
                     with m.Else():
                         m.d.sync += next_(set_, g.sets)
             with m.State("LOCK_SET"):
-                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(page(set_, SetWord.EPOCH))]
+                m.d.comb += pages.look(SetWord.EPOCH)
                 m.d.sync += link.eq(self._home(set_))
                 with m.If(meta.gnt):
                     m.next = "READ_EPOCH"
             with m.State("READ_EPOCH"):
-                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(page(set_, SetWord.DONE))]
+                m.d.comb += pages.look(SetWord.DONE)
                 m.d.sync += epoch.eq(meta.page_rdata)
                 m.next = "READ_DONE"
             with m.State("READ_DONE"):

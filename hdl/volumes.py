@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import Code, Reg, SetWord, Type
 
 from .interfaces import Descriptor, MetadataPort, RegisterPort, SourceState, header
-from .metadata import page
+from .metadata import PageAccess
 
 __all__ = ["STAMP_BITS", "Reconnects", "VolumeMap"]
 
@@ -66,8 +66,7 @@ class VolumeMap(wiring.Component):
             meta.volume_wdata.set.eq(new),
         ]
 
-        def look(set_, word):
-            return meta.page_addr.eq(page(set_, word))
+        old_page, new_page = PageAccess(g, meta, old), PageAccess(g, meta, new)
 
         def answer(code):
             m.d.comb += [bus.ack.eq(1), bus.code.eq(code)]
@@ -86,7 +85,7 @@ class VolumeMap(wiring.Component):
                 with m.If(meta.gnt):
                     m.next = "SEE_OLD_SET"
             with m.State("SEE_OLD_SET"):
-                m.d.comb += look(meta.volume_rdata.set, SetWord.UNSENT)
+                m.d.comb += PageAccess(g, meta, meta.volume_rdata.set).look(SetWord.UNSENT)
                 m.d.sync += old.eq(meta.volume_rdata.set)
                 m.next = "CHECK_UNSENT"
                 with m.If(~bus.we | (meta.volume_rdata.set == new)):
@@ -94,32 +93,30 @@ class VolumeMap(wiring.Component):
                 with m.Elif(self.chain_open):
                     answer(Code.SET_BUSY)
             with m.State("CHECK_UNSENT"):
-                m.d.comb += look(old, SetWord.NEXT)
+                m.d.comb += old_page.look(SetWord.NEXT)
                 m.next = "READ_DONE"
                 with m.If(meta.page_rdata != 0):
                     answer(Code.SET_BUSY)
             with m.State("READ_DONE"):
-                m.d.comb += look(old, SetWord.DONE)
+                m.d.comb += old_page.look(SetWord.DONE)
                 m.d.sync += next_.eq(meta.page_rdata)
                 m.next = "CHECK_IN_FLIGHT"
             with m.State("CHECK_IN_FLIGHT"):
-                m.d.comb += look(new, SetWord.VOLUMES)
+                m.d.comb += new_page.look(SetWord.VOLUMES)
                 m.next = "CHECK_ROOM"
                 with m.If((next_ - meta.page_rdata)[:16] != 1):
                     answer(Code.SET_BUSY)
             with m.State("CHECK_ROOM"):
-                m.d.comb += look(old, SetWord.VOLUMES)
+                m.d.comb += old_page.look(SetWord.VOLUMES)
                 m.d.sync += members.eq(meta.page_rdata)
                 m.next = "LEAVE_OLD_SET"
                 with m.If(meta.page_rdata >= g.volumes_per_set):
                     answer(Code.SET_FULL)
             with m.State("LEAVE_OLD_SET"):
-                m.d.comb += [look(old, SetWord.VOLUMES), meta.page_we.eq(1),
-                             meta.page_wdata.eq(meta.page_rdata - 1)]
+                m.d.comb += old_page.put(SetWord.VOLUMES, meta.page_rdata - 1)
                 m.next = "JOIN_NEW_SET"
             with m.State("JOIN_NEW_SET"):
-                m.d.comb += [look(new, SetWord.VOLUMES), meta.page_we.eq(1),
-                             meta.page_wdata.eq(members + 1), meta.volume_we.eq(1)]
+                m.d.comb += [*new_page.put(SetWord.VOLUMES, members + 1), meta.volume_we.eq(1)]
                 answer(Code.OK)
         return m
 
