@@ -152,7 +152,7 @@ class LinkStandIn:
     rng : random.Random
     lose : float
         Share of statuses that do not come back. A link loses one only with its session, so
-        ``links_flushed`` follows before long.
+        the link is ``flushed`` before long.
     """
 
     def __init__(self, core, number, far, rng, *, lose=0.0):
@@ -167,17 +167,17 @@ class LinkStandIn:
 
     async def run(self, ctx):
         core, n = self.core, self.number
-        submit, payload = core.submits[n], core.payloads[n]
+        submit, payload = core.links[n].submit, core.links[n].payload
         while True:
-            ctx.set(core.links_up[n], self.up)
-            ctx.set(core.links_room[n], self.up and not self.stopped)
+            ctx.set(core.links[n].up, self.up)
+            ctx.set(core.links[n].room, self.up and not self.stopped)
             if not self.up or self.stopped or not ctx.get(submit.valid):
                 await ctx.tick()
                 continue
             for _ in range(self.rng.randrange(3)):
                 await ctx.tick()
             descriptor = await stream_get(ctx, submit)
-            ctx.set(core.links_room[n], 0)
+            ctx.set(core.links[n].room, 0)
             type_, fields = fields_of(descriptor)
             received = bytearray()
             ctx.set(payload.kind, descriptor["kind"])
@@ -198,7 +198,7 @@ class LinkStandIn:
 
     async def flush(self, ctx):
         """The session ends, and with it what the link had."""
-        flushed = self.core.links_flushed[self.number]
+        flushed = self.core.links[self.number].flushed
         ctx.set(flushed, 1)
         await ctx.tick()
         ctx.set(flushed, 0)
@@ -215,7 +215,7 @@ class LinkStandIn:
                 await self.flush(ctx)
                 continue
             set_, gseq = status
-            await stream_put(ctx, self.core.events[self.number], {
+            await stream_put(ctx, self.core.links[self.number].events, {
                 "type": Type.STATUS, "length": 0,
                 "header": header_bits(Type.STATUS, set=set_, epoch=0, gseq=gseq)})
 
@@ -233,13 +233,13 @@ class Host:
 
     async def listen(self, ctx):
         while True:
-            descriptor = await stream_get(ctx, self.core.host_submit)
+            descriptor = await stream_get(ctx, self.core.host.submit)
             type_, fields = fields_of(descriptor)
             self.answers.append((type_, fields))
             self.on_answer(type_, fields)
 
     async def frame(self, ctx, type_, payload=b"", **fields):
-        await send(ctx, self.core.host_sink, self.core.host_events, type_, payload, **fields)
+        await send(ctx, self.core.host.sink, self.core.host.events, type_, payload, **fields)
 
     async def expect(self, ctx, type_, **fields):
         """Wait for the next answer of this type; return its fields after checking some."""
@@ -279,19 +279,19 @@ class Host:
 
     async def read_register(self, ctx, address):
         """As the payload provider of a REG_DATA frame reads it."""
-        payload = self.core.host_payload
+        payload = self.core.host.payload
         ctx.set(payload.kind, 4)
         ctx.set(payload.arg, address | 1 << 16)
         return int.from_bytes(await self._fetch(ctx), "little")
 
     async def read_track(self, ctx, volume, track):
-        payload = self.core.host_payload
+        payload = self.core.host.payload
         ctx.set(payload.kind, 3)
         ctx.set(payload.arg, self.core.geometry.index(volume, track))
         return await self._fetch(ctx)
 
     async def _fetch(self, ctx):
-        payload = self.core.host_payload
+        payload = self.core.host.payload
         ctx.set(payload.start, 1)
         await ctx.tick()
         ctx.set(payload.start, 0)

@@ -114,7 +114,7 @@ def test_groups_shuffled_over_two_links_are_read_back():
 
 
 def test_mutation_is_named():
-    assert Target(G, mutation="sequence_not_checked")._mutation is Mutation.SEQUENCE_NOT_CHECKED
+    assert Target(G, mutation="sequence_not_checked").mutation is Mutation.SEQUENCE_NOT_CHECKED
     with pytest.raises(ValueError, match="no_such_fault"):
         Target(G, mutation="no_such_fault")
 

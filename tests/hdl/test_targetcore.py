@@ -53,7 +53,7 @@ class Bench:
                     await ctx.tick()
                     continue
                 frame = queue.pop(self.rng.randrange(len(queue)))
-                await send(ctx, self.dut.sinks[link], self.dut.events[link], frame.type,
+                await send(ctx, self.dut.links[link].sink, self.dut.links[link].events, frame.type,
                            frame.payload, **frame.fields)
                 if self.rng.random() < 0.1:     # as after a time-out: once more, later
                     self.rng.choice(self.queues).append(frame)
@@ -74,8 +74,8 @@ class Bench:
     def statuses(self, link):
         """Background bench: takes the statuses of one link."""
         async def process(ctx):
-            ctx.set(self.dut.links_up[link], 1)
-            submit = self.dut.statuses[link]
+            ctx.set(self.dut.links[link].up, 1)
+            submit = self.dut.links[link].submit
             ctx.set(submit.ready, 1)
             async for _, _, valid, descriptor in ctx.tick().sample(submit.valid, submit.payload):
                 if valid:
@@ -92,7 +92,7 @@ class Bench:
         self.requests.append({"type": type_, "header": header_bits(type_, tag=self.tag, **fields)})
         answers = []
         for _ in range(fields.get("count", 1) if type_ == Type.READ else 1):
-            descriptor = await get(ctx, self.dut.host_submit)
+            descriptor = await get(ctx, self.dut.host.submit)
             _, answer = fields_of(descriptor)
             assert answer["tag"] == self.tag
             if type_ == Type.READ:
@@ -104,13 +104,13 @@ class Bench:
         """Bench: puts requests to the host port."""
         while not self.closing:
             if self.requests:
-                await put(ctx, self.dut.host_events, self.requests.pop(0))
+                await put(ctx, self.dut.host.events, self.requests.pop(0))
             else:
                 await ctx.tick()
 
     async def payload(self, ctx, descriptor):
         """What a LinkEngine does when it sends the frame; bytes are taken at random intervals."""
-        port = self.dut.host_payload
+        port = self.dut.host.payload
         data = bytearray()
         if descriptor.kind == PayloadKind.NONE:
             return b""
@@ -235,12 +235,12 @@ def test_every_register_over_the_host_port():
 
     async def testbench(ctx):
         await ctx.tick().until(bench.dut.ready)
-        ctx.set(bench.dut.link_counts[1], {"resends": 1})
+        ctx.set(bench.dut.links[1].counts, {"resends": 1})
         await ctx.tick()
-        ctx.set(bench.dut.link_counts[1], {})
-        ctx.set(bench.dut.host_counts, {"frames_received": 1, "bad_frames": 1})
+        ctx.set(bench.dut.links[1].counts, {})
+        ctx.set(bench.dut.host.counts, {"frames_received": 1, "bad_frames": 1})
         await ctx.tick().repeat(2)
-        ctx.set(bench.dut.host_counts, {})
+        ctx.set(bench.dut.host.counts, {})
         info = await bench.registers(ctx, Reg.MAGIC, Reg.GENERATION + 1)
         assert info[Reg.MAGIC] == 0x46415253
         assert info[Reg.TRACKS_PER_VOLUME] == G.tracks_per_volume

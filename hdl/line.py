@@ -1,0 +1,124 @@
+"""A line as the system behind it sees it."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firmware_model.wire import LinkCounter, Role
+
+from .counters import link_tallies
+from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
+from .link import LinkEngine
+from .mutations import Mutation, checked, lacks
+from .uart import DIVISOR_BITS
+
+__all__ = ["HOST_PATIENCE_SECONDS", "Line", "LinePort"]
+
+# A PC answers after its scheduler, its USB frame and its serial driver's latency timer.
+HOST_PATIENCE_SECONDS = 0.05
+
+
+class LinePort(wiring.Signature):
+    """Line side of what passes between a line and the system behind it.
+
+    Streams, payload ports and ``up``, ``room``, ``flushed``, ``started`` are those of
+    :class:`.link.LinkEngine`; ``counts`` has a pulse for each ``wire.LinkCounter``.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "events": Out(stream.Signature(Event)),
+            "sink": Out(PayloadSink()),
+            "submit": In(stream.Signature(Descriptor)),
+            "payload": Out(PayloadPort()),
+            "up": Out(1),
+            "room": Out(1),
+            "flushed": Out(1),
+            "started": Out(1),
+            "counts": Out(link_tallies()),
+        })
+
+    def __eq__(self, other):
+        return type(self) is type(other)
+
+
+class Line(wiring.Component):
+    """A LinkEngine as a system's host line or link needs it.
+
+    The host line keeps frames in order, is patient with a PC, and drops answers while no host
+    listens. A link of the target drops commit status while it is down (it is due again on
+    another link); a link of the source keeps the dispatcher waiting instead.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    role : Role
+        Of the system.
+    host : bool
+        The host line; otherwise a link.
+    mutation : Mutation or None
+        CRC_NOT_CHECKED concerns links.
+
+    Members
+    -------
+    rx : In(1), tx : Out(1)
+    divisor : In(24)
+        Clocks a bit in 1/256.
+    generation : In(8)
+        Resets of this side, for the hello.
+    port : Out(LinePort())
+    """
+
+    def __init__(self, geometry, role, *, host=False, mutation=None):
+        self.geometry = geometry
+        self._role = Role(role)
+        self._host = host
+        self._mutation = checked(mutation)
+        super().__init__({
+            "rx": In(1, init=1),
+            "tx": Out(1, init=1),
+            "divisor": In(DIVISOR_BITS),
+            "generation": In(8),
+            "port": Out(LinePort()),
+        })
+
+    def _engine(self):
+        g = self.geometry
+        common = {"role": self._role, "window": g.window, "max_payload": g.track_bytes,
+                  "fingerprint": g.fingerprint}
+        if self._host:
+            return LinkEngine(**common, ordered=True, discard_when_down=True,
+                              patience_bits=int(HOST_PATIENCE_SECONDS * g.host_baud))
+        return LinkEngine(**common, discard_when_down=self._role is Role.TARGET,
+                          check_crc=lacks(self._mutation, Mutation.CRC_NOT_CHECKED))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = engine = self._engine()
+        port = self.port
+        connect(m, engine.events, flipped(port.events))
+        connect(m, engine.sink, flipped(port.sink))
+        connect(m, flipped(port.submit), engine.submit)
+        connect(m, engine.payload, flipped(port.payload))
+        strobes = {
+            LinkCounter.FRAMES_SENT: engine.frame_sent,
+            LinkCounter.RESENDS: engine.resent,
+            LinkCounter.FRAMES_RECEIVED: engine.frame_received,
+            LinkCounter.DUPLICATES: engine.duplicate,
+            LinkCounter.BAD_FRAMES: engine.bad_frame,
+            LinkCounter.TIMEOUTS: engine.timeout,
+            LinkCounter.SESSIONS: engine.session,
+            LinkCounter.ACKS_SENT: engine.ack_sent,
+        }
+        m.d.comb += [
+            engine.rx.eq(self.rx),
+            self.tx.eq(engine.tx),
+            engine.divisor.eq(self.divisor),
+            engine.generation.eq(self.generation),
+            port.up.eq(engine.up),
+            port.room.eq(engine.room),
+            port.flushed.eq(engine.flushed),
+            port.started.eq(engine.started),
+            *(port.counts[counter.name.lower()].eq(strobes[counter]) for counter in LinkCounter),
+        ]
+        return m

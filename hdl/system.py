@@ -1,0 +1,224 @@
+"""What source and target have in common: memories, host port and lines."""
+
+from types import SimpleNamespace
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from firmware_model.wire import Counter
+
+from .arbiter import MemoryArbiter, RegisterArbiter
+from .counters import Counters, Tally
+from .datamem import DataMemory
+from .freelist import FreeList
+from .hostport import HostPort
+from .interfaces import RegisterPort
+from .line import Line, LinePort
+from .metadata import Metadata
+from .mutations import checked
+from .pagereader import PageReader
+from .reader import Reader
+from .registers import Registers
+from .uart import DIVISOR_BITS
+
+__all__ = ["Core", "System"]
+
+_HOST_TALLIES = {
+    Counter.HOST_FRAMES: Tally(),
+    Counter.HOST_BAD_FRAMES: Tally(),
+    Counter.HOST_RESENDS: Tally(),
+    Counter.HOST_ERRORS: Tally(),
+    Counter.READS: Tally(),
+}
+
+
+class Core(wiring.Component):
+    """A storage system without its lines: the part that source and target share.
+
+    It has the memories and whatever serves the host's requests; a subclass adds its own parts in
+    :meth:`furnish`.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    role : Role
+    state : Layout
+        State of one track.
+    slots : int
+        Slots of the cache; those beyond one a track are free after reset.
+    tallies : dict[Counter, Tally]
+        Counters beyond those of the host line.
+    channel : bool
+        Whether the register window ``CHANNEL`` leads to a channel emulator.
+    mutation : Mutation or None
+        Deliberate fault of a test build.
+    members : dict
+        Ports that only this role has.
+
+    Members
+    -------
+    host : In(LinePort())
+    links : In(LinePort()).array(links)
+    generation : In(8)
+        Resets of this side, where it can count them.
+    channel : Out(RegisterPort())
+        Only if asked for.
+    ready : Out(1)
+        Tables are initialised. What comes earlier waits.
+    """
+
+    def __init__(self, geometry, role, *, state, slots, tallies, channel, mutation, members):
+        self.geometry = geometry
+        self.role = role
+        self.mutation = checked(mutation)
+        self._state = state
+        self._slots = slots
+        self._tallies = _HOST_TALLIES | tallies
+        self._channel = channel
+        super().__init__({
+            "host": In(LinePort()),
+            "links": In(LinePort()).array(geometry.links),
+            "generation": In(8),
+            "ready": Out(1),
+        } | ({"channel": Out(RegisterPort())} if channel else {}) | members)
+
+    def furnish(self, m, parts):
+        """Add what this role has of its own, and connect it.
+
+        ``parts`` are the common ones by name: ``free_list``, ``host_port``, ``reader``,
+        ``registers``, ``counters``. Returns who needs the metadata and who needs the data memory:
+        lists of MetadataPort and MemoryPort.
+        """
+        raise NotImplementedError
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        m.submodules.data_memory = memory = DataMemory(g, self._slots)
+        m.submodules.free_list = free_list = FreeList(g, first=g.tracks,
+                                                      count=self._slots - g.tracks)
+        m.submodules.host_port = host_port = HostPort(g, self.role)
+        m.submodules.reader = reader = Reader(g, self._state)
+        m.submodules.registers = registers = Registers(g, self.role, channel=self._channel)
+        m.submodules.counters = counters = Counters(g, self._tallies)
+        m.submodules.pages = pages = PageReader(g, self._state)
+        lockers, fetchers = self.furnish(m, SimpleNamespace(
+            free_list=free_list, host_port=host_port, reader=reader, registers=registers,
+            counters=counters))
+
+        # -- shared memories ----------------------------------------------------------------
+        lockers = [*lockers, reader.meta, pages.meta]
+        m.submodules.metadata = metadata = Metadata(g, self._state, len(lockers))
+        for port, client in zip(metadata.clients, lockers, strict=True):
+            connect(m, client, port)
+        fetchers = [*fetchers, reader.memory]
+        m.submodules.arbiter = arbiter = MemoryArbiter(len(fetchers), len(memory.port.addr))
+        for port, client in zip(arbiter.clients, fetchers, strict=True):
+            connect(m, client, port)
+        connect(m, arbiter.port, memory.port)
+        m.d.comb += [
+            free_list.pin.eq(reader.pin.valid),
+            free_list.pin_slot.eq(reader.pin.slot),
+            self.ready.eq(metadata.ready & free_list.ready),
+        ]
+
+        # -- host ---------------------------------------------------------------------------
+        connect(m, flipped(self.host.events), host_port.events)
+        connect(m, flipped(self.host.submit), host_port.submit)
+        connect(m, flipped(self.host.payload), reader.payload)
+        m.submodules.bus = bus = RegisterArbiter(2)
+        connect(m, host_port.registers, bus.clients[0])
+        connect(m, reader.registers, bus.clients[1])
+        connect(m, bus.port, registers.bus)
+        connect(m, registers.counters, counters.bus)
+        connect(m, registers.pages, pages.bus)
+        if self._channel:
+            connect(m, flipped(self.channel), registers.channel)
+        m.d.comb += [
+            host_port.flushed.eq(self.host.flushed),
+            registers.generation.eq(self.generation),
+            registers.free_slots.eq(free_list.level),
+            registers.links_up.eq(Cat(link.up for link in self.links)),
+            counters.add.host_frames.eq(self.host.counts.frames_received),
+            counters.add.host_bad_frames.eq(self.host.counts.bad_frames),
+            counters.add.host_resends.eq(self.host.counts.resends),
+            counters.add.host_errors.eq(host_port.refused),
+            counters.add.reads.eq(host_port.read),
+            *(mine.eq(link.counts)
+              for mine, link in zip(counters.links, self.links, strict=True)),
+        ]
+        return m
+
+
+class System(wiring.Component):
+    """A whole storage system: a core and the lines to it.
+
+    Parameters
+    ----------
+    core : type
+        SourceCore or TargetCore.
+    geometry, channel, mutation
+        Handed on to it.
+    members : dict
+        Ports that only this role has, driven by the subclass.
+
+    Members
+    -------
+    host_rx : In(1), host_tx : Out(1)
+        Host line.
+    host_divisor, link_divisor : In(24)
+        Clocks a bit in 1/256.
+    links : array(links) of rx : In(1), tx : Out(1)
+    generation : In(8)
+        Resets of this side, where it can count them.
+    channel : Out(RegisterPort())
+        Only if asked for.
+    ready : Out(1)
+        Tables are initialised.
+    host_up : Out(1), links_up : Out(links)
+        Lines with a session.
+    """
+
+    def __init__(self, core, geometry, *, channel, mutation, members):
+        self.geometry = geometry
+        self.mutation = checked(mutation)
+        self._core = core
+        self._channel = channel
+        pins = wiring.Signature({"rx": In(1, init=1), "tx": Out(1, init=1)})
+        super().__init__({
+            "host_rx": In(1, init=1),
+            "host_tx": Out(1, init=1),
+            "host_divisor": In(DIVISOR_BITS),
+            "link_divisor": In(DIVISOR_BITS),
+            "links": Out(pins).array(geometry.links),
+            "generation": In(8),
+            "ready": Out(1),
+            "host_up": Out(1),
+            "links_up": Out(geometry.links),
+        } | ({"channel": Out(RegisterPort())} if channel else {}) | members)
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        m.submodules.core = core = self._core(g, channel=self._channel, mutation=self.mutation)
+        m.d.comb += [
+            core.generation.eq(self.generation),
+            self.ready.eq(core.ready),
+            self.host_up.eq(core.host.up),
+            self.links_up.eq(Cat(link.up for link in core.links)),
+        ]
+        if self._channel:
+            connect(m, flipped(self.channel), core.channel)
+
+        def attach(line, port, divisor, rx, tx):
+            connect(m, line.port, port)
+            m.d.comb += [line.rx.eq(rx), tx.eq(line.tx), line.divisor.eq(divisor),
+                         line.generation.eq(self.generation)]
+
+        m.submodules.host_line = host = Line(g, core.role, host=True)
+        attach(host, core.host, self.host_divisor, self.host_rx, self.host_tx)
+        for n, pins in enumerate(self.links):
+            m.submodules[f"link_{n}"] = line = Line(g, core.role, mutation=self.mutation)
+            attach(line, core.links[n], self.link_divisor, pins.rx, pins.tx)
+        return m
