@@ -16,14 +16,16 @@ chain to send next. The rules, each with its reason:
   that is gone, and on a set without a fence RESUME does nothing.
 * When a session is lost, the answers of the chains in flight may be lost with it. Chains of a
   set commit in order and at most the oldest can lift the fence, so those that did commit are the
-  first ones of the set in flight, and the set's CHAINS words say how many: each chain is
-  committed exactly once.
+  first ones of the set in flight, and the set's CHAINS words say how many. They count the chains
+  of every program on the port, so what those chains wrote is read back before it is believed:
+  each chain is committed exactly once, or the trespasser is reported.
 """
 
 from __future__ import annotations
 
 import collections
 import enum
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -219,7 +221,7 @@ class ChainBook:
         if number != queue.committed + 1:
             raise ProtocolError(
                 f"set {queue.set}: chain number {number} after {queue.committed}: "
-                "does another program write to this board?")
+                "does another program write to this board, or was it reset?")
         queue.sent.popleft()
         del self._by_tag[ticket.tag]
         self._finish(queue, ticket)
@@ -262,16 +264,32 @@ class ChainBook:
         self.recovering = bool(unsure)
         return unsure
 
-    def recovered(self, chains: dict[int, int]) -> None:
-        """``chains`` has, for each set named by :meth:`session_lost`, what the board committed."""
+    def _news(self, queue: SetQueue, count: int) -> int:
+        """How many of the chains in flight have committed if the set has ``count`` in all."""
+        news = count - queue.committed
+        if not 0 <= news <= len(queue.sent) or (news and queue.refused):
+            raise ProtocolError(
+                f"set {queue.set}: the board holds {count} chains, expected between "
+                f"{queue.committed} and {queue.committed + len(queue.sent)}: was it reset, or "
+                "does another program write to it?")
+        return news
+
+    def claims(self, chains: dict[int, int]) -> dict[tuple[int, int], bytes]:
+        """What (volume, track) must hold if the ``chains`` that the board holds of each set are
+        this client's: the newest writes of those in flight that would have committed."""
+        claimed: dict[tuple[int, int], bytes] = {}
         for set_, count in chains.items():
             queue = self.queues[set_]
-            news = count - queue.committed
-            if not 0 <= news <= len(queue.sent) or (news and queue.refused):
-                raise ProtocolError(
-                    f"set {set_}: the board holds {count} chains, expected between "
-                    f"{queue.committed} and {queue.committed + len(queue.sent)}: was it reset?")
-            for _ in range(news):
+            for ticket in itertools.islice(queue.sent, self._news(queue, count)):
+                claimed |= {(volume, track): data for volume, track, data in ticket.writes}
+        return claimed
+
+    def recovered(self, chains: dict[int, int]) -> None:
+        """``chains`` has, for each set named by :meth:`session_lost`, what the board committed;
+        what it :meth:`claims` has been found there."""
+        for set_, count in chains.items():
+            queue = self.queues[set_]
+            for _ in range(self._news(queue, count)):
                 self._finish(queue, queue.sent.popleft())
             for ticket in queue.sent:
                 ticket.state = State.WAITING

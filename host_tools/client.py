@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from firmware_model import wire
@@ -17,7 +18,7 @@ from firmware_model.geometry import GeometryError
 from .chains import ChainBook, State, Ticket, Write
 from .channels import LinkControl
 from .errors import BoardError, NotSettling, ProtocolError, UsageError, WrongRole
-from .session import HELLO_SECONDS, Request, Session, values_of
+from .session import HELLO_SECONDS, Request, Session, code_name, values_of
 from .stats import Disconnect, SetPage
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
 
@@ -31,6 +32,41 @@ READS_IN_FLIGHT = 2     # the next request waits at the board when the last answ
 HOLD_SLACK = 8          # a hold lasts this many times what the reads under it should take
 MAX_HOLD = 0xFFFF
 PAGE_POLL_SECONDS = 0.005
+
+
+@dataclass(eq=False)
+class Recovery:
+    """Finds out what has become of the chains in flight when a session was lost.
+
+    First the pages of their sets say how many have committed; then the tracks that those wrote
+    are read back, since the chains may have been another program's.
+    """
+
+    pages: dict[int, Request]
+    claims: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    reads: dict[tuple[int, int], Request] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Everything asked so far has been answered."""
+        return all(request.done for request in (*self.pages.values(), *self.reads.values()))
+
+    def chains(self) -> dict[int, int]:
+        """Chains that the board holds of each set."""
+        for set_, request in self.pages.items():
+            if request.error:
+                raise BoardError(f"page of set {set_}: {code_name(request.error)}", request.error)
+        return {set_: SetPage(set_, values_of(request.got[0])).chains
+                for set_, request in self.pages.items()}
+
+    def check(self, name: str) -> None:
+        """Raise ProtocolError if a track does not hold what it must."""
+        for (volume, track), request in self.reads.items():
+            if request.error or request.got[0].payload != self.claims[volume, track]:
+                raise ProtocolError(
+                    f"{name}: a chain was committed while the session was lost, and {volume}:"
+                    f"{track} does not hold what was written here: does another program write to "
+                    "this board?")
 
 
 class Client(Session):
@@ -56,7 +92,7 @@ class Client(Session):
         self.on_reconnect: Callable[[Disconnect], None] = lambda _: None
         self.disconnects: list[Disconnect] = []
         self._book = ChainBook([], self._commit_chain)
-        self._recovery: list[tuple[int, Request]] = []
+        self._recovery: Recovery | None = None
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
@@ -110,15 +146,27 @@ class Client(Session):
 
     def session_lost(self) -> None:
         self._open = None
-        self._recovery = [(set_, self.send_request(self.page_request(set_)))
-                          for set_ in self._book.session_lost()]
+        unsure = self._book.session_lost()
+        self._recovery = None
+        if unsure:
+            self._recovery = Recovery({set_: self.send_request(self.page_request(set_))
+                                       for set_ in unsure})
 
     def answered_request(self) -> None:
-        if not self._recovery or not all(request.done for _, request in self._recovery):
+        recovery = self._recovery
+        if recovery is None or not recovery.done:
             return
-        pages, self._recovery = self._recovery, []
-        self._book.recovered({set_: SetPage(set_, values_of(request.got[0])).chains
-                              for set_, request in pages})
+        chains = recovery.chains()
+        if not recovery.reads:
+            recovery.claims = self._book.claims(chains)
+            recovery.reads = {
+                (volume, track): self.ask(wire.Type.READ, volume=volume, track=track, count=1)
+                for volume, track in recovery.claims}
+            if recovery.reads:
+                return
+        recovery.check(self.name)
+        self._recovery = None
+        self._book.recovered(chains)
 
     # -- links -----------------------------------------------------------------------------
 

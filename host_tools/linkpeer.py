@@ -135,6 +135,7 @@ class LinkPeer:
         self._queue: deque[Callable[[int], bytes]] = deque()     # lseq to frame, before COBS
         self._state = _Window()
         self._answer_hello = False
+        self._probe = False
         self._next_hello = 0.0
         self._hello_interval = HELLO_FIRST
 
@@ -169,6 +170,11 @@ class LinkPeer:
         """Begin a new session, as a program does that has just been started."""
         self._fall("asked for")
 
+    def probe(self) -> None:
+        """Ask the other end to say hello: the answer tells whether it is still in this session,
+        or has begun another one, with somebody else or after a reset."""
+        self._probe = self.up
+
     def feed(self, data: bytes, now: float) -> list[wire.Frame]:
         """Take bytes from the line; returns the frames they complete, in order of delivery."""
         parts = (self._partial + data).split(b"\0")
@@ -200,7 +206,7 @@ class LinkPeer:
         out: list[bytes] = []
         if self.up:
             self._check_timeout(now)
-        if self._answer_hello or (not self.up and now >= self._next_hello):
+        if self._answer_hello or self._probe or (not self.up and now >= self._next_hello):
             out.append(self._hello(now))
         if self.up:
             state = self._state
@@ -218,7 +224,7 @@ class LinkPeer:
 
     def deadline(self, now: float) -> float | None:
         """When to call :meth:`poll` next even if nothing arrives; None if never."""
-        if self._answer_hello:
+        if self._answer_hello or self._probe:
             return now
         if not self.up:
             return max(now, self._next_hello)
@@ -240,12 +246,14 @@ class LinkPeer:
     # -- session ---------------------------------------------------------------------------
 
     def _hello(self, now: float) -> bytes:
-        self._answer_hello = False
+        # A hello that does not claim the session is always answered: that is the probe.
+        claim = self.up and not self._probe
+        self._answer_hello = self._probe = False
         self._next_hello = now + self._hello_interval
         self._hello_interval = min(1.5 * self._hello_interval, HELLO_LAST)
         return wire.to_line(wire.pack(
             wire.Type.HELLO, 0, version=wire.PROTOCOL_VERSION, role=self.role, session=self._my,
-            echo=self._peer, flags=wire.HelloFlag.UP if self.up else 0,
+            echo=self._peer, flags=wire.HelloFlag.UP if claim else 0,
             fingerprint=self.fingerprint))
 
     def _on_hello(self, fields: dict[str, int], now: float) -> None:

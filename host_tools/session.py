@@ -33,6 +33,7 @@ log = logging.getLogger("farside.session")
 
 HELLO_SECONDS = 3.0     # a simulated board may need a second to come to its first hello
 SILENCE_SECONDS = 20.0  # a line that owes an answer resends long before; then it is dead
+PROBE_SECONDS = 1.0     # far above any answer's delay, so that it costs nothing on a healthy line
 SLICE = 0.02            # how long other sessions wait for their turn (see ``beside``)
 LONGEST_READ = 0.25     # how long ``at_rest`` waits for its turn
 TAGS = 1 << 16
@@ -105,7 +106,7 @@ class Session:
         self._requests: dict[int, Request] = {}
         self._tag = 0
         self._session = self.peer.session_count
-        self._heard = transport.now()
+        self._heard = self._probed = transport.now()
         try:
             self._hello(hello_timeout)
             self.geometry, self.role = self._read_geometry()
@@ -209,6 +210,8 @@ class Session:
         """Pump until ``done()``; False once ``timeout`` seconds have passed.
 
         Raises NoAnswer when an answer is owed and nothing at all has been heard for a while.
+        Before that the board is asked, once a second, whether it is still in this session: if
+        another program has used the port meanwhile it is not, and would never answer.
         """
         start = self._heard = max(self._heard, self.transport.now())
         while not done():
@@ -220,6 +223,9 @@ class Session:
             if now - self._heard > SILENCE_SECONDS:
                 raise NoAnswer(f"{self.name} has not answered for {SILENCE_SECONDS:.0f} s: "
                                "is the board still running?")
+            if now - max(self._heard, self._probed) > PROBE_SECONDS:
+                self._probed = now
+                self.peer.probe()
             self.pump(LONGEST_READ if timeout is None
                       else min(LONGEST_READ, start + timeout - now))
         return True

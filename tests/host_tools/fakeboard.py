@@ -168,11 +168,26 @@ class FakeBoard:
 
     def drop_session(self) -> None:
         with self.lock:
-            line = self.lines[0]
-            line.peer = line._new_peer()
-            line.session = 0
-            self.system.source.host_session()
-            self.system.source.take_answers()
+            self.forget_session()
+
+    def forget_session(self) -> None:
+        """:meth:`drop_session` for a caller that holds ``lock``."""
+        line = self.lines[0]
+        line.peer = line._new_peer()
+        line.session = 0
+        self.system.source.host_session()
+        self.system.source.take_answers()
+
+    def take_over(self) -> None:
+        """Another program begins a session with the source and goes away."""
+        with self.lock:
+            self.forget_session()
+            line, stranger = self.lines[0], LinkPeer()
+            while not (line.peer.up and stranger.up):
+                now = time.monotonic()
+                line.peer.feed(stranger.poll(now), now)
+                stranger.feed(line.peer.poll(now), now)
+            self._new_session(line, self.system.source)
 
     # -- the board's thread ------------------------------------------------------------------
 

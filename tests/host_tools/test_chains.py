@@ -199,6 +199,18 @@ def test_lost_session_commits_each_chain_once(flowing, done):
     assert [track for _, _, track in flowing.committed] == [0, 1, 2, 3, 4]
 
 
+def test_claims_are_the_newest_writes_of_what_would_have_committed():
+    bench = Bench(sets=1)
+    for data in (b"a", b"b", b"c"):
+        bench.book.add(Ticket(((0, 1, data), (0, data[0], data)), 0))
+    bench.send()
+    bench.book.session_lost()
+    assert bench.book.claims({0: 0}) == {}
+    assert bench.book.claims({0: 2}) == {(0, 1): b"b", (0, 97): b"a", (0, 98): b"b"}
+    with pytest.raises(ProtocolError, match="was it reset"):
+        bench.book.claims({0: 4})
+
+
 def test_lost_session_with_refused_chains(flowing):
     a, b = flowing.add(1, 2)
     flowing.send()

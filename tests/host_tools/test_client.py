@@ -307,6 +307,38 @@ def test_each_chain_commits_once_over_lost_sessions(board, source, answered):
     assert [chain.writes[0].data for chain in chains] == contents
 
 
+@pytest.mark.parametrize("trespass", [False, True])
+def test_chains_that_commit_while_a_session_is_lost_are_looked_at(board, source, trespass):
+    """The board holds one chain more than was answered: ours, or another program's?"""
+    source.write([(0, 0, data(1))])
+    with board.lock:
+        ticket = source.submit([(0, 1, data(2)), (0, 2, data(3))])
+        stranger = [(0, 1, data(2)), (0, 2, data(9 if trespass else 3))]
+        board.system.submit(stranger, tag=60000)
+        board.forget_session()          # what was sent meanwhile is of the old session
+    if trespass:
+        with pytest.raises(ProtocolError, match=r"0:2 does not hold.*another program"):
+            source.wait(ticket, 10)
+    else:
+        assert source.wait(ticket, 10) == 2
+    assert board.system.source.pages[0].chains == 2     # nothing was sent again
+
+
+def test_a_session_taken_over_by_another_program_is_noticed(board, source):
+    """Everything sent has been acknowledged, the answer is owed, and another program comes and
+    goes: the board says nothing any more, until it is asked whether it is still there."""
+    board.answer_chains = False
+    ticket = source.submit([(0, 1, data(2))])
+    assert source.wait_until(lambda: source.page(0).chains == 1 and not source.peer.unsettled, 5)
+    board.answer_chains = True
+    board.take_over()
+    start = time.monotonic()
+    assert source.wait(ticket) == 1
+    assert time.monotonic() - start < session_module.SILENCE_SECONDS / 2
+    assert source.sessions_lost == 1
+    assert source.write([(0, 1, data(3))]) == 2
+
+
 def test_a_silent_line_is_no_dead_line(board, source, monkeypatch):
     monkeypatch.setattr(session_module, "SILENCE_SECONDS", 0.1)
     source.cut_links()

@@ -161,6 +161,39 @@ def test_session_follows_the_other_sides_restart():
     assert [f.payload for f in line.at_board] == [b"a", b"b"]
 
 
+def test_probe_is_answered_and_changes_nothing():
+    line = Line()
+    line.settle()
+    line.host.probe()
+    assert line.host.deadline(line.now) == line.now
+    said = []
+    line.fault = lambda data: said.append(data) or data
+    for _ in range(20):
+        line.step()
+    hellos = [data for data in said if data]
+    assert len(hellos) == 2             # the question and the answer
+    assert line.host.up
+    assert line.board.up
+    assert line.host.session_count == line.board.session_count == 1
+
+
+def test_probe_finds_a_session_of_somebody_else():
+    """The other end is up with a stranger: nobody is told, until somebody asks."""
+    line = Line()
+    line.settle()
+    stranger, line.host = line.host, LinkPeer(Role.HOST)
+    line.settle()
+    for _ in range(20):
+        line.step()                     # until nothing is on the way
+    line.host = stranger
+    for _ in range(3000):
+        line.step()
+    assert line.host.session_count == 1
+    line.host.probe()
+    line.run(lambda: line.host.session_count == 2)
+    line.settle()
+
+
 def test_falling_drops_what_was_queued():
     peer = LinkPeer(Role.HOST, session=3)
     bring_up(peer)
