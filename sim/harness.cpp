@@ -1,7 +1,9 @@
 // The half of the simulated board that does not know the gateware: options, ports, main loop.
 //
-// Each host line is offered twice, as a pseudo-terminal and as a loopback TCP listener. Both may
-// be open; whoever spoke last gets the answers, and before anybody spoke there are none to give.
+// Each host line is offered twice, as a pseudo-terminal and as a loopback TCP listener. It serves
+// one program: a TCP client holds the lock on the pty that serial programs take (flock), and is
+// refused while one of them holds it. Of programs that take no lock, whoever spoke last gets the
+// answers; before anybody spoke there are none to give.
 // Nothing here ever blocks: a client that does not read loses bytes, as on any serial port, and a
 // client that writes faster than the line finds the kernel's buffer full.
 
@@ -16,6 +18,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdexcept>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <termios.h>
@@ -92,6 +95,7 @@ public:
         bool spoken = false;
         if (fds[1].revents & POLLIN) spoken |= read_pty();
         if (fds[2].revents & POLLIN) spoken |= read_client();
+        else if (fds[2].revents) drop_client();     // gone, and the line takes no more of it now
         if (fds[0].revents) accept_client(fds[2].revents & (POLLRDHUP | POLLHUP | POLLERR));
         write_answers();
         if (spoken) line.woken();
@@ -146,7 +150,7 @@ private:
         const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) return;
         if (client_ >= 0 && hung_up) drop_client();
-        if (client_ >= 0) {
+        if (client_ >= 0 || flock(slave_, LOCK_EX | LOCK_NB)) {
             const std::string told = "farside: the " + name_ + " port has another client\n";
             (void)!send(fd, told.data(), told.size(), MSG_NOSIGNAL);
             close(fd);
@@ -181,6 +185,7 @@ private:
     void drop_client() {
         close(client_);
         client_ = -1;
+        flock(slave_, LOCK_UN);
         if (speaker_ == Speaker::TCP) speaker_ = Speaker::NONE;
     }
 

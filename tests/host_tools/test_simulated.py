@@ -4,19 +4,25 @@ The boards are built once and kept (see ``sim.build``); every wait in here ends 
 the library gives up on a board that makes no progress.
 """
 
+import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from boards.simulated import DEFAULT
+from firmware_model import wire
 from host_tools import cli
 from host_tools.campaign import campaign
 from host_tools.client import Client
-from host_tools.errors import Exit
+from host_tools.errors import Exit, PortLost
+from host_tools.linkpeer import LinkPeer
+from host_tools.transport import SerialTransport
 from sim.board import SimulatedBoard
 
 GEOMETRY = DEFAULT.replace(tracks_per_volume=16)    # so that an image is read forty times quickly
@@ -112,6 +118,85 @@ def test_links_go_down_and_come_up(ports, farside):
         source.wait_settled()           # the other link is enough
     farside("link", ports["source"], 1, "--restore")
     wait_for_links(ports["source"])
+
+
+def test_a_line_serves_one_program(ports, farside):
+    for held, other in (("source", "source_socket"), ("source_socket", "source")):
+        with Client.open(ports[held]) as client:
+            assert "in use" in farside("info", ports[other], code=Exit.DEVICE)
+            assert client.reg("magic") == wire.MAGIC
+
+
+def state_of(port):
+    """What a host that misbehaves must leave as it is."""
+    with Client.open(port) as client:
+        client.wait_settled()
+        pages = [page.chains for page in client.pages()]
+        return pages, client.reg("free_slots"), client.read_image()
+
+
+def still_works(port, fill):
+    with Client.open(port) as client:
+        before = client.page(0).chains
+        assert client.write([(0, 7, bytes([fill]) * 512)]) == before + 1
+        assert client.read(0, 7) == bytes([fill]) * 512
+
+
+@pytest.mark.requirement("R22")
+def test_host_that_goes_away_in_the_middle_of_a_chain(ports):
+    before = state_of(ports["source"])
+    with Client.open(ports["source"]) as client:
+        entries = b"".join(wire.entry(0, track) for track in range(4))
+        client.peer.send(wire.Type.CHAIN, entries, tag=77, count=4, flags=int(wire.Flag.RESUME))
+        for index in range(3):
+            client.peer.send(wire.Type.WRITE, b"\xaa" * 512, tag=77, index=index)
+        assert client.wait_until(lambda: not client.peer.unsettled, 10)
+    assert state_of(ports["source"]) == before
+    still_works(ports["source"], 1)
+
+
+@pytest.mark.requirement("R22")
+def test_host_that_floods(ports):
+    """Requests without end, numbered as they should be or not, and nobody reads the answers."""
+    before = state_of(ports["source"])
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    line, peer = SerialTransport(ports["source_socket"]), LinkPeer()
+    while not peer.up:
+        line.write(peer.poll(line.now()))
+        peer.feed(line.read(0.05), line.now())
+    with contextlib.suppress(PortLost):         # the board may take no more, as it should
+        for lseq in range(1500):
+            kind = rng.choice((wire.Type.READ, wire.Type.REG_READ, wire.Type.CHAIN))
+            lseq = lseq if rng.random() < 0.9 else rng.randrange(256)
+            line.write(wire.to_line(wire.pack(kind, lseq % 256, tag=lseq, count=16)))
+            if rng.random() < 0.1:
+                line.write(rng.randbytes(rng.randrange(1, 200)))
+    line.close()
+    assert state_of(ports["source"]) == before
+    still_works(ports["source"], 2)
+
+
+def test_a_workload_survives_a_program_that_takes_no_lock(ports, tmp_path):
+    """Another program greets the board in the middle of a workload, and goes away."""
+    with Client.open(ports["source_socket"]) as client:
+        first = client.page(0).chains
+        seen = []
+        client.on_commit = lambda s, n, w: seen.append(n)
+        for fill in range(60):
+            client.submit([(0, fill % 16, bytes([fill]) * 512)], depth=8)
+            if fill % 20 == 10:
+                file = os.open(ports["source"], os.O_RDWR | os.O_NOCTTY)
+                stranger = LinkPeer()
+                os.write(file, stranger.poll(0.0))
+                time.sleep(0.05)
+                os.close(file)
+        client.flush(timeout=60)
+        assert seen == list(range(first + 1, first + 61))
+        assert client.sessions_lost > 0
+        assert client.read(0, 0, 16) == b"".join(
+            bytes([fill]) * 512 for fill in (*range(48, 60), *range(44, 48)))
 
 
 def test_interrupt_ends_the_board(board_process):

@@ -83,6 +83,29 @@ def test_a_second_tcp_client_is_told_and_closed(board):
         assert third.read(1) == b"x", "the port is free again after the client has gone"
 
 
+def test_a_line_serves_one_program_that_locks_it(board):
+    """A serial program's lock shuts out TCP clients, and the other way round."""
+    address = ("127.0.0.1", int(board.ports["source_socket"].rpartition(":")[2]))
+    with contextlib.closing(serial.serial_for_url(board.ports["source"], timeout=5.0,
+                                                  exclusive=True)) as pty:
+        with socket.create_connection(address, 5) as tcp:
+            assert b"another client" in tcp.recv(200)
+        pty.write(b"mine")
+        assert pty.read(4) == b"mine"
+    with socket.create_connection(address, 5) as tcp:
+        tcp.sendall(b"x")
+        assert tcp.recv(1) == b"x"
+        with pytest.raises(serial.SerialException, match="lock"):
+            serial.serial_for_url(board.ports["source"], exclusive=True)
+    for _ in range(100):
+        with contextlib.suppress(serial.SerialException):
+            serial.serial_for_url(board.ports["source"], exclusive=True).close()
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the lock outlives its client")
+
+
 class _SmallSocket:
     """A client whose kernel does not hold megabytes for it, in either direction."""
 
