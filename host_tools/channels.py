@@ -9,7 +9,7 @@ from firmware_model import channel, wire
 from .errors import BoardError, UsageError
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .registers import Registers
 
 CUT_BOTH = 0b11
 
@@ -21,28 +21,28 @@ class LinkControl:
     BAD_REGISTER, which becomes a :class:`~host_tools.errors.UsageError` that says so.
     """
 
-    def __init__(self, client: Client, number: int) -> None:
-        self._client = client
+    def __init__(self, board: Registers, number: int) -> None:
+        self._board = board
         self.number = number
         self._base = wire.Reg.CHANNEL + wire.CHANNEL_STRIDE * number
 
     def _explain(self, error: BoardError) -> Exception:
         if error.code == wire.Code.BAD_REGISTER:
-            return UsageError(f"{self._client.name} has no channel emulator on link "
+            return UsageError(f"{self._board.name} has no channel emulator on link "
                               f"{self.number}: links of real wire cannot be set, use the "
                               "source port of `farside board`")
         return error
 
     def _write(self, register: wire.Channel, value: int) -> None:
         try:
-            self._client.set_reg(self._base + register, value)
+            self._board.set_reg(self._base + register, value)
         except BoardError as error:
             raise self._explain(error) from None
 
     def read(self) -> dict[str, int]:
         """The emulator's registers by name (``wire.Channel``)."""
         try:
-            values = self._client.registers(self._base, len(wire.Channel))
+            values = self._board.registers(self._base, len(wire.Channel))
         except BoardError as error:
             raise self._explain(error) from None
         return {register.name.lower(): values[register] for register in wire.Channel}
@@ -61,7 +61,7 @@ class LinkControl:
 
     def delay(self, seconds: float) -> None:
         """Delay each direction by ``seconds``, rounded to the emulator's tick."""
-        geometry = self._client.geometry
+        geometry = self._board.geometry
         longest = self.read()["max_delay"]
         try:
             ticks = channel.delay_ticks(seconds, geometry.divisor(geometry.link_baud),

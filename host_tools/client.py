@@ -16,9 +16,9 @@ from firmware_model import wire
 from firmware_model.geometry import GeometryError
 
 from .chains import ChainBook, State, Ticket, Write
-from .channels import LinkControl
 from .errors import BoardError, NotSettling, ProtocolError, UsageError, WrongRole
-from .session import HELLO_SECONDS, Request, Session, code_name, values_of
+from .registers import page_window, refused
+from .session import HELLO_SECONDS, Request, Session, values_of
 from .stats import Disconnect, SetPage
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
 
@@ -51,11 +51,11 @@ class Recovery:
         """Everything asked so far has been answered."""
         return all(request.done for request in (*self.pages.values(), *self.reads.values()))
 
-    def chains(self) -> dict[int, int]:
+    def chains(self, name: str) -> dict[int, int]:
         """Chains that the board holds of each set."""
         for set_, request in self.pages.items():
             if request.error:
-                raise BoardError(f"page of set {set_}: {code_name(request.error)}", request.error)
+                raise refused(name, f"page of set {set_}", request.error)
         return {set_: SetPage(set_, values_of(request.got[0])).chains
                 for set_, request in self.pages.items()}
 
@@ -96,7 +96,7 @@ class Client(Session):
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
-            self.volume_set = self._read_volume_sets()
+            self.volume_set = self.read_volume_sets()
             self._book = ChainBook([page.chains for page in self.pages()], self._commit_chain)
         except BaseException:
             transport.close()
@@ -107,11 +107,6 @@ class Client(Session):
              baud: int = DEFAULT_BAUD) -> Self:
         """Open ``port`` (device, pty or ``socket://``) and greet the board behind it."""
         return cls(SerialTransport(port, baud), name=port, role=role)
-
-    def _read_volume_sets(self) -> list[int]:
-        if self.role != wire.Role.SOURCE:
-            return [self.geometry.initial_set(v) for v in range(self.geometry.volumes)]
-        return self.registers(wire.Reg.VOLUME_SET, self.geometry.volumes)
 
     # -- what the session asks -------------------------------------------------------------
 
@@ -149,14 +144,15 @@ class Client(Session):
         unsure = self._book.session_lost()
         self._recovery = None
         if unsure:
-            self._recovery = Recovery({set_: self.send_request(self.page_request(set_))
-                                       for set_ in unsure})
+            windows = [page_window(set_) for set_ in unsure]
+            self._recovery = Recovery({set_: requests[0] for set_, requests in zip(
+                unsure, self.ask_windows(windows), strict=True)})
 
     def answered_request(self) -> None:
         recovery = self._recovery
         if recovery is None or not recovery.done:
             return
-        chains = recovery.chains()
+        chains = recovery.chains(self.name)
         if not recovery.reads:
             recovery.claims = self._book.claims(chains)
             recovery.reads = {
@@ -169,11 +165,6 @@ class Client(Session):
         self._book.recovered(chains)
 
     # -- links -----------------------------------------------------------------------------
-
-    def link(self, number: int) -> LinkControl:
-        """The channel emulator of one link: cut it, restore it, delay it, disturb it."""
-        self.check_link(number)
-        return LinkControl(self, number)
 
     def cut_links(self, cut: bool = True) -> None:
         """Cut all links of a simulated board in one go, or restore them."""

@@ -1,4 +1,4 @@
-"""One session with a board: requests and answers, hello, geometry, registers, counters.
+"""One session with a board: requests and answers, hello, geometry.
 
 Everything happens inside calls, in the caller's thread: there is no queue drained behind its
 back and no callback at a bad time. All waiting is :meth:`Transport.read`, so the same library
@@ -8,7 +8,7 @@ serves a serial port, a pty, a socket and a simulation with its own time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -17,16 +17,14 @@ from firmware_model import wire
 from firmware_model.geometry import Geometry, GeometryError
 
 from .errors import (
-    BoardError,
     NoAnswer,
     NotABoard,
     ProtocolError,
-    UsageError,
     WrongRole,
     WrongVersion,
 )
 from .linkpeer import LinkPeer
-from .stats import SetPage, Stats
+from .registers import Registers, Window, refused
 from .transport import Transport
 
 log = logging.getLogger("farside.session")
@@ -37,8 +35,6 @@ PROBE_SECONDS = 1.0     # far above any answer's delay, so that it costs nothing
 SLICE = 0.02            # how long other sessions wait for their turn (see ``beside``)
 LONGEST_READ = 0.25     # how long ``at_rest`` waits for its turn
 TAGS = 1 << 16
-
-REGISTERS = {register.name: register for register in wire.REGISTERS}
 
 
 @dataclass(eq=False)
@@ -59,7 +55,7 @@ class Request:
         return bool(self.error) or len(self.got) >= self.answers
 
 
-class Session:
+class Session(Registers):
     """Requests and answers of one line.
 
     Parameters
@@ -84,6 +80,8 @@ class Session:
     at_rest : callable
         Called between frames, at least every quarter of a second, while something is awaited:
         the place to raise from without losing an answer.
+    chores : list of callable
+        Called every now and then while the line is served; none may wait or raise.
     sessions_lost : int
         How often the line has started anew.
 
@@ -101,6 +99,7 @@ class Session:
         self.name = name
         self.beside: list[Session] = []
         self.at_rest: Callable[[], None] = lambda: None
+        self.chores: list[Callable[[], None]] = []
         self.sessions_lost = 0
         self.peer = LinkPeer(wire.Role.HOST, ordered=True)
         self._requests: dict[int, Request] = {}
@@ -167,6 +166,8 @@ class Session:
         self._turn(timeout)
 
     def _turn(self, timeout: float) -> None:
+        for chore in self.chores:
+            chore()
         self._send_due()
         now = self.transport.now()
         until = now + timeout
@@ -276,7 +277,7 @@ class Session:
         """Wait for a request's answers; BoardError names ``what`` if it was refused."""
         self.wait_until(lambda: request.done)
         if request.error:
-            raise BoardError(f"{self.name}: {what}: {code_name(request.error)}", request.error)
+            raise refused(self.name, what, request.error)
         return request.got
 
     # -- hello and geometry ----------------------------------------------------------------
@@ -327,95 +328,28 @@ class Session:
             raise ProtocolError(f"{self.name} states an impossible geometry: {error}") from None
         return geometry, role
 
-    # -- registers and counters ------------------------------------------------------------
+    # -- registers -------------------------------------------------------------------------
 
-    def registers(self, address: int, count: int) -> list[int]:
-        """``count`` registers from ``address`` on."""
-        requests = []
-        for at in range(address, address + count, wire.MAX_REGISTERS):
-            size = min(wire.MAX_REGISTERS, address + count - at)
-            requests.append((at, self.ask(wire.Type.REG_READ, address=at, count=size)))
-        values: list[int] = []
-        for at, request in requests:
-            values += values_of(self.complete(request, f"registers from 0x{at:04x}")[0])
-        return values
+    def ask_windows(self, windows: Sequence[Window]) -> list[list[Request]]:
+        """Send the requests that read ``windows`` and return at once; :func:`values_of_window`
+        has the values when all of a window's are done."""
+        return [[self.ask(wire.Type.REG_READ, address=at,
+                          count=min(wire.MAX_REGISTERS, address + count - at))
+                 for at in range(address, address + count, wire.MAX_REGISTERS)]
+                for address, count in windows]
 
-    def reg(self, name: str) -> int:
-        """The register called ``name`` in ``wire.REGISTERS``."""
-        return self.registers(_register(name).address, 1)[0]
-
-    def set_reg(self, name: str | int, value: int) -> None:
-        """Write a register, by name or address."""
-        address = name if isinstance(name, int) else _register(name).address
-        if not 0 <= value < 1 << 32:
-            raise UsageError(f"register {name}: {value} does not fit 32 bits")
-        self.complete(self.ask(wire.Type.REG_WRITE, address=address, value=value),
-                       f"register {name} = {value}")
+    def read_windows(self, windows: Sequence[Window]) -> list[list[int]]:
+        asked = self.ask_windows(windows)
+        for (address, _), requests in zip(windows, asked, strict=True):
+            for request in requests:
+                self.complete(request, f"registers from 0x{address:04x}")
+        return [values_of_window(requests) for requests in asked]
 
     def set_registers(self, values: Sequence[tuple[int, int]]) -> None:
-        """Write several (address, value) at once, without waiting in between."""
-        requests = [(address, self.ask(wire.Type.REG_WRITE, address=address, value=value))
+        requests = [(address, value, self.ask(wire.Type.REG_WRITE, address=address, value=value))
                     for address, value in values]
-        for address, request in requests:
-            self.complete(request, f"register 0x{address:04x}")
-
-    def cycles(self) -> int:
-        """Clocks since reset."""
-        low, high = self.registers(wire.Reg.CYCLES, 2)
-        return low | high << 32
-
-    def counters(self) -> dict[str, int]:
-        """The side's counters by name (``wire.Counter``)."""
-        values = self.registers(wire.Reg.COUNTERS, len(wire.Counter))
-        return {counter.name.lower(): values[counter] for counter in wire.Counter}
-
-    def link_counters(self, link: int) -> dict[str, int]:
-        """Counters of one link by name (``wire.LinkCounter``)."""
-        self.check_link(link)
-        values = self.registers(wire.Reg.LINK_COUNTERS + wire.LINK_COUNTER_STRIDE * link,
-                                len(wire.LinkCounter))
-        return {counter.name.lower(): values[counter] for counter in wire.LinkCounter}
-
-    def page_request(self, set_: int) -> Request:
-        address = wire.Reg.SET_PAGES + wire.SET_PAGE_WORDS * set_
-        return Request(wire.Type.REG_READ,
-                        {"address": address, "count": wire.SET_PAGE_WORDS}, 1)
-
-    def page(self, set_: int) -> SetPage:
-        """The page of one set."""
-        return self.pages([set_])[0]
-
-    def pages(self, sets: Iterable[int] | None = None) -> list[SetPage]:
-        """The pages of ``sets``, or of all."""
-        which = list(range(self.geometry.sets) if sets is None else sets)
-        for set_ in which:
-            self.check_set(set_)
-        requests = [(s, self.send_request(self.page_request(s))) for s in which]
-        return [SetPage(s, values_of(self.complete(r, f"page of set {s}")[0]))
-                for s, r in requests]
-
-    def stats(self) -> Stats:
-        """Everything the board counts."""
-        up = self.reg("links_up")
-        return Stats(
-            role=self.role.name.lower(), cycles=self.cycles(), free_slots=self.reg("free_slots"),
-            links_up=[n for n in range(self.geometry.links) if up >> n & 1],
-            counters=self.counters(),
-            links=[self.link_counters(n) for n in range(self.geometry.links)],
-            sets=self.pages())
-
-    # -- checks ----------------------------------------------------------------------------
-
-    def check_set(self, set_: int) -> None:
-        """Raise UsageError unless the set exists."""
-        if not 0 <= set_ < self.geometry.sets:
-            raise UsageError(f"set {set_} is outside 0..{self.geometry.sets - 1} of this board")
-
-    def check_link(self, number: int) -> None:
-        """Raise UsageError unless the link exists."""
-        if not 0 <= number < self.geometry.links:
-            raise UsageError(
-                f"link {number} is outside 0..{self.geometry.links - 1} of this board")
+        for address, value, request in requests:
+            self.complete(request, f"register 0x{address:04x} = {value}")
 
 
 def values_of(frame: wire.Frame) -> tuple[int, ...]:
@@ -424,16 +358,6 @@ def values_of(frame: wire.Frame) -> tuple[int, ...]:
                  for i in range(0, len(frame.payload), 4))
 
 
-def _register(name: str) -> wire.Register:
-    try:
-        return REGISTERS[name]
-    except KeyError:
-        raise UsageError(f"no register {name!r}: one of {', '.join(REGISTERS)}") from None
-
-
-def code_name(code: int) -> str:
-    """Name of an answer's code."""
-    try:
-        return wire.Code(code).name
-    except ValueError:
-        return f"code {code}"
+def values_of_window(requests: Sequence[Request]) -> list[int]:
+    """Register values of the answered requests of one window."""
+    return [value for request in requests for value in values_of(request.got[0])]

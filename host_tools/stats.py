@@ -64,6 +64,7 @@ class Stats:
     cycles: int
     free_slots: int
     links_up: list[int]
+    disconnected: int | None        # volumes disconnected now, of a source
     counters: dict[str, int]
     links: list[dict[str, int]]
     sets: list[SetPage]
