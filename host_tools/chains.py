@@ -116,6 +116,11 @@ class ChainBook:
         For each set, chains committed so far.
     on_commit : callable
         ``on_commit(set, number, writes)``, called in commit order.
+
+    Attributes
+    ----------
+    waiting : dict
+        Volumes that are disconnected as far as is known here, and when that was noticed.
     """
 
     def __init__(self, committed: Iterable[int], on_commit: CommitHook) -> None:
@@ -123,6 +128,7 @@ class ChainBook:
         self.on_commit = on_commit
         self.refusals: collections.Counter[str] = collections.Counter()
         self.recovering = False
+        self.waiting: dict[int, float] = {}
         self._by_tag: dict[int, Ticket] = {}
         self._reconnects: collections.Counter[int] = collections.Counter()
         self._turn = 0
@@ -228,6 +234,8 @@ class ChainBook:
 
     def _finish(self, queue: SetQueue, ticket: Ticket) -> None:
         queue.committed += 1
+        for volume, _, _ in ticket.writes:
+            self.waiting.pop(volume, None)
         queue.retry_after = RETRY_SECONDS
         ticket.number = queue.committed
         ticket.state = State.COMMITTED
@@ -242,6 +250,7 @@ class ChainBook:
             return
         if self._reconnects[volume] == ticket.stamp.get(volume, 0):
             queue.blocked = volume
+            self.waiting.setdefault(volume, now)
             queue.retry_at = now + queue.retry_after
             queue.retry_after = min(2 * queue.retry_after, LONGEST_RETRY)
         # else the volume has reconnected since the chain was sent: the notice overtook the answer
@@ -249,6 +258,7 @@ class ChainBook:
     def reconnected(self, volume: int) -> None:
         """RECONNECT arrived."""
         self._reconnects[volume] += 1
+        self.waiting.pop(volume, None)
         for queue in self.queues:
             if queue.blocked == volume:
                 queue.blocked = None

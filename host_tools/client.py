@@ -19,6 +19,7 @@ from .chains import ChainBook, State, Ticket, Write
 from .errors import BoardError, NotSettling, ProtocolError, UsageError, WrongRole
 from .registers import page_window, refused
 from .session import HELLO_SECONDS, Request, Session, values_of
+from .sharing import Share
 from .stats import Disconnect, SetPage
 from .transport import DEFAULT_BAUD, SerialTransport, Transport
 
@@ -92,6 +93,7 @@ class Client(Session):
         self.on_reconnect: Callable[[Disconnect], None] = lambda _: None
         self.disconnects: list[Disconnect] = []
         self._book = ChainBook([], self._commit_chain)
+        self._shares: list[Share] = []
         self._recovery: Recovery | None = None
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
@@ -107,6 +109,22 @@ class Client(Session):
              baud: int = DEFAULT_BAUD) -> Self:
         """Open ``port`` (device, pty or ``socket://``) and greet the board behind it."""
         return cls(SerialTransport(port, baud), name=port, role=role)
+
+    def share(self, port: str, program: str, *, gives_way: bool = False) -> Share:
+        """Let other programs look at the board while this one holds ``port``, until it closes."""
+        share = Share(self, port, program, gives_way=gives_way)
+        self._shares.append(share)
+        return share
+
+    def close(self) -> None:
+        for share in self._shares:
+            share.close()
+        super().close()
+
+    @property
+    def waiting(self) -> dict[int, float]:
+        """Volumes whose reconnect is awaited, and since when on the transport's clock."""
+        return self._book.waiting
 
     # -- what the session asks -------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import units
-from ..errors import UsageError
+from ..errors import PortBusy, PortLost, UsageError
 from ..transport import DEFAULT_BAUD
 
 # Character devices that are lines: ttys, serial ports, ptys, USB serial adapters (Linux).
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from firmware_model.wire import Role
 
     from ..client import Client
+    from ..sharing import SharedBoard
+
+YIELD_SECONDS = 1.0     # in which a holder that only looks lets its port go
 
 
 class Unit(click.ParamType):
@@ -60,10 +64,69 @@ port_argument = click.argument("port")
 
 
 def open_board(port: str, baud: int = DEFAULT_BAUD, role: Role | None = None) -> Client:
-    """The board at ``port``."""
+    """The board at ``port``, held by this program and shared with others who want to look.
+
+    A program that holds the port and only looks gives it up.
+    """
     from ..client import Client
 
-    return Client.open(port, role=role, baud=baud)
+    try:
+        board = Client.open(port, role=role, baud=baud)
+    except PortBusy:
+        if not _ask_for_port(port):
+            raise
+        board = _open_soon(port, baud, role)
+    board.share(port, program())
+    return board
+
+
+def look_at_board(port: str, baud: int = DEFAULT_BAUD) -> Client | SharedBoard:
+    """The board at ``port`` for somebody who only looks: through the program that holds the
+    port, if one does."""
+    from ..sharing import SharedBoard
+
+    try:
+        return SharedBoard(port)
+    except FileNotFoundError:
+        return open_board(port, baud)
+
+
+def program() -> str:
+    """What other programs are told about this one."""
+    context = click.get_current_context(silent=True)
+    return context.command_path if context else "a program"
+
+
+def _ask_for_port(port: str) -> bool:
+    """Ask the holder of a busy port to give it up; PortBusy names the holder if it does not.
+    False if nobody is there to be asked."""
+    from ..sharing import SharedBoard
+
+    try:
+        with SharedBoard(port) as holder:
+            if holder.ask_for_port():
+                return True
+            found = holder.activity()
+    except FileNotFoundError:
+        return False
+    except PortLost:
+        return True     # it has just ended
+    raise PortBusy(f"port {port} is in use by `{found.program}` (process {found.process}): wait "
+                   "for it or interrupt it")
+
+
+def _open_soon(port: str, baud: int, role: Role | None) -> Client:
+    """Open a port whose holder is about to let it go."""
+    from ..client import Client
+
+    end = time.monotonic() + YIELD_SECONDS
+    while True:
+        try:
+            return Client.open(port, role=role, baud=baud)
+        except PortBusy:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def console() -> Console:

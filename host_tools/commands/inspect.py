@@ -20,7 +20,7 @@ from . import common
 @common.json_option
 def info(port: str, baud: int, as_json: bool) -> None:
     """Say what the board at PORT is: its role, its geometry, what is up."""
-    with common.open_board(port, baud) as board:
+    with common.look_at_board(port, baud) as board:
         geometry = board.geometry
         up = board.reg("links_up")
         source = board.role == wire.Role.SOURCE
@@ -62,13 +62,15 @@ def info(port: str, baud: int, as_json: bool) -> None:
 @common.json_option
 def sets(port: str, assign: tuple[tuple[int, list[int]], ...], baud: int, as_json: bool) -> None:
     """Show the consistency sets of the board at PORT, or assign volumes to them."""
-    with common.open_board(port, baud, wire.Role.SOURCE if assign else None) as board:
-        _check_assignments(board, assign)
-        for set_, volumes in assign:
-            for volume in volumes:
-                board.assign(volume, set_)
+    if assign:
+        with common.open_board(port, baud, wire.Role.SOURCE) as holder:
+            _check_assignments(holder, assign)
+            for set_, volumes in assign:
+                for volume in volumes:
+                    holder.assign(volume, set_)
+    with common.look_at_board(port, baud) as board:
         pages = board.pages()
-        volume_set = board.volume_set
+        volume_set = board.read_volume_sets()
         source = board.role == wire.Role.SOURCE
     rows = []
     for page in pages:
@@ -116,7 +118,7 @@ def _check_assignments(board: Client, assign: tuple[tuple[int, list[int]], ...])
 @common.json_option
 def stats(port: str, baud: int, as_json: bool) -> None:
     """Show everything the board at PORT counts: the side, its links, its sets."""
-    with common.open_board(port, baud) as board:
+    with common.look_at_board(port, baud) as board:
         values = board.stats()
     if as_json:
         common.print_json({"port": port, **values.as_dict()})
@@ -164,7 +166,7 @@ def link(port: str, number: int, cut: bool, restore: bool, delay: float | None,
     """Cut, restore, delay or disturb link N through the port of a simulated board."""
     if cut and restore:
         raise UsageError("--cut and --restore contradict each other: give one")
-    with common.open_board(port, baud) as board:
+    with common.look_at_board(port, baud) as board:
         control = board.link(number)
         control.read()      # says at once whether there is an emulator
         if delay is not None:

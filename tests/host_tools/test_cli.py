@@ -16,8 +16,10 @@ import time
 import pytest
 import serial
 
+from firmware_model import wire
 from firmware_model.geometry import Geometry
 from host_tools import cli, transport
+from host_tools.client import Client
 from host_tools.commands import board as board_command
 from host_tools.errors import Exit
 from host_tools.transport import SerialTransport
@@ -378,6 +380,38 @@ def test_second_client_of_a_simulated_board(refused):
     ("socket://127.0.0.1:99999", "socket://HOST:NUMBER"), ("socket://:5", "socket://HOST:NUMBER")])
 def test_names_that_are_no_port(refused, port, words):
     refused(Exit.DEVICE, [port, words], "info", port)
+
+
+@pytest.fixture
+def holder(board, tmp_path, monkeypatch):
+    """A program that holds the source's port and shares it."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with Client.open(board.ports.source) as client:
+        share = client.share(board.ports.source, "farside run")
+        stop = threading.Event()
+        thread = threading.Thread(target=lambda: client.wait_until(
+            lambda: stop.is_set() or share.asked_for))
+        thread.start()
+        yield share
+        stop.set()
+        thread.join()
+
+
+def test_looking_beside_another_program(board, holder, farside):
+    port = board.ports.source
+    for command in ("info", "sets", "stats"):
+        code, text, errors = farside(command, port, "--json")
+        assert code == 0, errors
+        assert json.loads(text)["port"] == port
+    code, text, errors = farside("link", port, 1, "--cut", "--json")
+    assert code == 0, errors
+    assert board.channels[1][wire.Channel.CONTROL] == 3
+
+
+@pytest.mark.parametrize("name", ["assign", "write", "read", "dump", "run"])
+def test_port_of_another_program_names_it(board, holder, refused, with_port, name):
+    refused(Exit.DEVICE, [board.ports.source, "in use by `farside run`", str(os.getpid())],
+            *with_port(name, board.ports.source))
 
 
 def test_nobody_at_the_socket(refused):
