@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINKS = (1, 2, 4)
 DELAY = 0.005
+LINK_TRACKS = 128       # of each link, so that the ends weigh alike with any number of links
 SMALL_TRACKS = 64       # bytes: the walks do not depend on it, and 16 Ki tracks stay small
 SIZES = (1 << 10, 1 << 14)
 
@@ -50,7 +51,7 @@ def bench(counts: str, samples: int, seed: int, as_json: bool) -> None:
     total = len(links) + len(SIZES)
     with common.progress("measuring boards", total, as_json) as show:
         for done, count in enumerate(links):
-            _links(DEFAULT.replace(links=count), count == _main(links), samples, seed, values)
+            _links(_linked(count), count == _main(links), samples, seed, values)
             show(done + 1)
         for done, size in enumerate(SIZES):
             _tracks(_sized(size), seed, values)
@@ -85,6 +86,10 @@ def _parse(counts: str) -> list[int]:
 def _main(links: list[int]) -> int:
     """The board that also gives clock rate and disconnect time."""
     return 2 if 2 in links else links[0]
+
+
+def _linked(links: int) -> Geometry:
+    return DEFAULT.replace(links=links, tracks_per_volume=LINK_TRACKS * links // DEFAULT.volumes)
 
 
 def _sized(tracks: int) -> Geometry:
