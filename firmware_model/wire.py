@@ -547,17 +547,60 @@ FIRST_GROUP = 1             # group sequence numbers start here; DONE starts at 
 
 
 class Channel(enum.IntEnum):
-    """Registers of one channel emulator; CHANNEL + 16 * link + value; both directions alike."""
+    """Registers of one channel emulator; CHANNEL + CHANNEL_STRIDE * link + value.
 
-    CONTROL = 0             # bit 0: cut source to target, bit 1: cut target to source
-    DELAY = 1               # ticks of CHANNEL_TICK_BITS bit times each
-    BYTE_ERROR = 2          # chance that a byte has one flipped bit, in 2**-32
-    FRAME_LOSS = 3          # chance that a frame is swallowed whole, in 2**-32
-    SEED = 4                # of the generator; write only while idle for reproducibility
-    ERRORS = 5              # bytes changed, read only
-    LOST = 6                # frames swallowed, read only
-    MAX_DELAY = 7           # largest DELAY, read only
+    Chances are in 2**-32: 0 is never, all ones is always. Which directions a fault concerns is
+    said by CONTROL or DIRECTIONS.
+    """
+
+    CONTROL = 0             # faults of the whole line: bit 2 * LineFault + direction
+    DIRECTIONS = 1          # bit 2 * ChannelFault + direction; after reset all ones
+    DELAY = 2               # ticks of CHANNEL_TICK_BITS bit times each
+    MAX_DELAY = 3           # largest DELAY, read only
+    SEED = 4                # of the generators; write only while idle for reproducibility
+    SKEW = 5                # what a bit lasts longer than it should, in 1/256 clock, signed
+    BURST_BYTES = 6         # length of a burst of errors, 1..255; after reset 8
+    FLAP_UP = 7             # flapping: whole so long, in units of CHANNEL_FLAP_TICKS ticks;
+    FLAP_DOWN = 8           # then cut so long; 0 in either for no flapping
+    FRAME_LOSS = 9          # chance that a frame is swallowed whole
+    FRAME_REPEAT = 10       # chance that a frame comes twice
+    BYTE_LOSS = 11          # chance that a byte is lost
+    BYTE_INSERT = 12        # chance that a byte is followed by one nobody sent
+    BURST = 13              # chance that a burst of errors begins with a byte
+    BYTE_ERROR = 14         # chance that a byte has one flipped bit
+    FRAMES_LOST = 15        # read only, as are all counts: frames swallowed
+    FRAMES_REPEATED = 16
+    BYTES_LOST = 17         # by chance
+    BYTES_INSERTED = 18
+    BURSTS = 19
+    ERRORS = 20             # bytes changed
+    FLAPS = 21              # times that flapping cut the link
+    OVERRUNS = 22           # bytes lost because the emulator was full
 
 
-CHANNEL_STRIDE = 16
+class LineFault(enum.IntEnum):
+    """Faults of a whole line, by their place in Channel.CONTROL."""
+
+    CUT = 0                 # nothing passes; the line idles
+    STUCK_LOW = 1           # an endless break, from this very clock
+    STUCK_HIGH = 2          # idle from this very clock
+
+
+class ChannelFault(enum.IntEnum):
+    """What else can be set, by its place in Channel.DIRECTIONS: first what happens by chance, in
+    the order in which the generator is asked."""
+
+    FRAME_LOSS = 0
+    FRAME_REPEAT = 1
+    BYTE_LOSS = 2
+    BYTE_INSERT = 3
+    BURST = 4
+    BYTE_ERROR = 5
+    DELAY = 6
+    SKEW = 7
+    FLAP = 8
+
+
+CHANNEL_STRIDE = 32
 CHANNEL_TICK_BITS = 9       # below ten, so that a fast sender never finds its tick taken
+CHANNEL_FLAP_TICKS = 64

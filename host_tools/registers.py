@@ -129,10 +129,10 @@ class Registers:
             return [self.geometry.initial_set(v) for v in range(self.geometry.volumes)]
         return self.registers(wire.Reg.VOLUME_SET, self.geometry.volumes)
 
-    def link(self, number: int) -> LinkControl:
+    def link(self, number: int, towards: str = "both") -> LinkControl:
         """The channel emulator of one link: cut it, restore it, delay it, disturb it."""
         self.check_link(number)
-        return LinkControl(self, number)
+        return LinkControl(self, number, towards)
 
     # -- checks ------------------------------------------------------------------------------
 

@@ -41,6 +41,15 @@ def chance(text: str) -> float:
     raise UsageError(f"{text!r} is not a chance: write a number from 0 to 1, as in 1e-6 or 2%")
 
 
+def signed_share(text: str) -> float:
+    """A share that may be negative: ``-2%`` or ``0.02``."""
+    match = re.fullmatch(r"([-+]?)" + _NUMBER + r"\s*(%?)", text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a share: write a number or a percentage, as in -2%")
+    value = float(match[2]) / (100 if match[3] else 1)
+    return -value if match[1] == "-" else value
+
+
 def place(text: str) -> tuple[int, int, int]:
     """``VOL:TRACK`` or ``VOL:TRACK+COUNT`` as (volume, track, count); the count is 1 if absent."""
     match = re.fullmatch(r"([0-9]+):([0-9]+)(?:\+([0-9]+))?", text.strip())

@@ -53,6 +53,7 @@ class Unit(click.ParamType):
 TIME = Unit("time", units.seconds)
 BAUD = Unit("baud", units.baud)
 CHANCE = Unit("chance", units.chance)
+SHARE = Unit("share", units.signed_share)
 PLACE = Unit("vol:track", units.place)
 ASSIGNMENT = Unit("set=vol,...", units.assignment)
 

@@ -8,7 +8,7 @@ import click
 
 from firmware_model import channel, wire
 
-from .. import units
+from .. import channels, units
 from ..client import Client
 from ..errors import UsageError
 from . import common
@@ -154,27 +154,72 @@ def stats(port: str, baud: int, as_json: bool) -> None:
 @click.command()
 @common.port_argument
 @click.argument("number", metavar="N", type=click.IntRange(min=0))
+@click.option("--towards", type=click.Choice(list(channels.TOWARDS)), default="both",
+              show_default=True, help="Direction that the other options concern.")
 @click.option("--cut", is_flag=True, help="Let nothing through any more.")
-@click.option("--restore", is_flag=True, help="Undo --cut.")
-@click.option("--delay", type=common.TIME, metavar="T", help="Delay each way, e.g. 20ms.")
+@click.option("--stuck", type=click.Choice(["low", "high"]), metavar="low|high",
+              help="Hold the line at one level.")
+@click.option("--flap", type=common.TIME, metavar="T",
+              help="Cut and restore the link with this period; 0 for no more.")
+@click.option("--flap-down", type=common.TIME, metavar="T",
+              help="How long it is cut in each period of --flap.  [default: half of it]")
+@click.option("--restore", is_flag=True, help="Undo --cut, --stuck and --flap.")
+@click.option("--clear", is_flag=True,
+              help="First end every fault and delay, in both directions.")
+@click.option("--delay", type=common.TIME, metavar="T",
+              help="Delay, e.g. 20ms, up to what `max_delay` ticks of nine bits are.")
+@click.option("--skew", type=common.SHARE, metavar="P",
+              help="Bits too long (or short: -2%) for the receiver, up to 3%.")
 @click.option("--ber", type=common.CHANCE, metavar="P", help="Bit error rate, e.g. 1e-6.")
+@click.option("--burst", type=common.CHANCE, metavar="P",
+              help="Share of bytes with which a burst of errors begins.")
+@click.option("--burst-bytes", type=int, metavar="N",
+              help=f"Length of bursts, 1..{channel.MAX_BURST_BYTES}.  "
+                   f"[default: {channel.DEFAULT_BURST_BYTES}]")
+@click.option("--byte-loss", type=common.CHANCE, metavar="P", help="Share of bytes lost.")
+@click.option("--byte-insert", type=common.CHANCE, metavar="P",
+              help="Share of bytes followed by one that nobody sent, up to 10%.")
 @click.option("--loss", type=common.CHANCE, metavar="P", help="Share of frames lost, e.g. 2%.")
+@click.option("--repeat", type=common.CHANCE, metavar="P", help="Share of frames said twice.")
+@click.option("--seed", type=int, help="Restart the link's generators, 0..4294967295.")
 @common.baud_option
 @common.json_option
-def link(port: str, number: int, cut: bool, restore: bool, delay: float | None,
-         ber: float | None, loss: float | None, baud: int, as_json: bool) -> None:
-    """Cut, restore, delay or disturb link N through the port of a simulated board."""
-    if cut and restore:
-        raise UsageError("--cut and --restore contradict each other: give one")
+def link(port: str, number: int, towards: str, cut: bool, stuck: str | None, flap: float | None,
+         flap_down: float | None, restore: bool, clear: bool, delay: float | None,
+         skew: float | None, ber: float | None, burst: float | None, burst_bytes: int | None,
+         byte_loss: float | None, byte_insert: float | None, loss: float | None,
+         repeat: float | None, seed: int | None, baud: int, as_json: bool) -> None:
+    """Cut, restore, delay or disturb link N through the port of a simulated board.
+
+    Every setting stays until it is set again; without an option the link is only shown. A delay or
+    a chance has one value for a link: with --towards it ends in the other direction.
+    """
+    if (cut or stuck is not None or flap) and restore:
+        fault = "--cut" if cut else "--stuck" if stuck is not None else "--flap"
+        raise UsageError(f"{fault} and --restore contradict each other: give one")
+    if flap_down is not None and not flap:
+        raise UsageError("--flap-down says how much of a period the link is cut: give --flap too")
+    if burst_bytes is not None and burst is None:
+        raise UsageError("--burst-bytes says how long the bursts of --burst are: give it too")
     with common.look_at_board(port, baud) as board:
-        control = board.link(number)
+        control = board.link(number, towards)
         control.read()      # says at once whether there is an emulator
-        if delay is not None:
-            control.delay(delay)
-        if ber is not None:
-            control.ber(ber)
-        if loss is not None:
-            control.loss(loss)
+        if clear:
+            control.clear()
+        if seed is not None:
+            control.seed(seed)
+        for value, change in ((delay, control.delay), (skew, control.skew), (ber, control.ber),
+                              (byte_loss, control.byte_loss), (byte_insert, control.byte_insert),
+                              (loss, control.loss), (repeat, control.repeat)):
+            if value is not None:
+                change(value)
+        if burst is not None:
+            control.burst(burst, channel.DEFAULT_BURST_BYTES if burst_bytes is None
+                          else burst_bytes)
+        if flap is not None:
+            control.flap(flap, flap_down)
+        if stuck is not None:
+            control.stick(int(stuck == "high"))
         if cut:
             control.cut()
         if restore:
@@ -183,16 +228,56 @@ def link(port: str, number: int, cut: bool, restore: bool, delay: float | None,
         wait = channel.delay_seconds(values["delay"], board.geometry.divisor(
             board.geometry.link_baud), board.geometry.clock_hz)
         up = bool(board.reg("links_up") >> number & 1)
+        geometry = board.geometry
     if as_json:
         common.print_json({"link": number, "up": up, "delay_seconds": wait, **values})
         return
-    state = "cut" if values["control"] else "whole"
+    _show_link(number, up, values, geometry.divisor(geometry.link_baud), geometry.clock_hz)
+
+
+def _show_link(number: int, up: bool, values: dict[str, int], divisor: int,
+               clock_hz: int) -> None:
+    """What is set, with its direction unless it concerns both, and what has happened."""
+    def time_of(register: str) -> str:
+        return units.show_seconds(channel.flap_seconds(values[register], divisor, clock_hz))
+
+    text = common.out()
+    ways = {1: " towards the target", 2: " towards the source", 3: ""}
+    line = []
+    for line_fault in wire.LineFault:
+        if way := values["control"] >> 2 * line_fault & 3:
+            line.append(line_fault.name.lower().replace("_", " ") + ways[way])
     session = "up" if up else "down"
     if up and values["control"]:
         session = "still up: an end notices when frames it sends are not acknowledged"
     elif not up and not values["control"]:
         session = "still down: the ends say hello until both have heard it"
-    text = common.out()
-    text.print(f"link {number}: {state}; session {session}")
-    text.print(f"  each way: delay {units.show_seconds(wait)}, {values['errors']} bytes changed "
-               f"and {values['lost']} frames swallowed so far")
+    text.print(f"link {number}: {', '.join(line) or 'whole'}; session {session}")
+    shown = {
+        wire.ChannelFault.DELAY: ("delay", units.show_seconds(
+            channel.delay_seconds(values["delay"], divisor, clock_hz))),
+        wire.ChannelFault.SKEW: ("skew", f"{channel.skew_share(values['skew'], divisor):.2%}"),
+        wire.ChannelFault.FLAP: ("flap_up", f"{time_of('flap_up')} whole, "
+                                            f"{time_of('flap_down')} cut"),
+        wire.ChannelFault.BYTE_ERROR: (
+            "byte_error", f"{channel.bit_error_rate(values['byte_error']):.3g} of bits"),
+        wire.ChannelFault.BURST: (
+            "burst", f"{channel.frame_loss(values['burst']):.3g} of bytes, "
+                     f"{values['burst_bytes']} bytes long"),
+        wire.ChannelFault.BYTE_LOSS: (
+            "byte_loss", f"{channel.frame_loss(values['byte_loss']):.3g} of bytes"),
+        wire.ChannelFault.BYTE_INSERT: (
+            "byte_insert", f"{channel.frame_loss(values['byte_insert']):.3g} of bytes"),
+        wire.ChannelFault.FRAME_LOSS: (
+            "frame_loss", f"{channel.frame_loss(values['frame_loss']):.3g} of frames"),
+        wire.ChannelFault.FRAME_REPEAT: (
+            "frame_repeat", f"{channel.frame_loss(values['frame_repeat']):.3g} of frames"),
+    }
+    for fault, (register, amount) in shown.items():
+        way = values["directions"] >> 2 * fault & 3
+        if values[register] and way:
+            name = fault.name.lower().replace("_", " ")
+            text.print(f"  {name}: {amount}{ways[way]}")
+    counts = ", ".join(f"{values[register.name.lower()]} {register.name.lower().replace('_', ' ')}"
+                       for register in wire.Channel if register >= wire.Channel.FRAMES_LOST)
+    text.print(f"  so far: {counts}")

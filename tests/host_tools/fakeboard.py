@@ -17,7 +17,7 @@ import tty
 from dataclasses import dataclass
 
 from firmware_model import wire
-from firmware_model.channel import DEFAULT_DEPTH
+from firmware_model.channel import ALL_DIRECTIONS, DEFAULT_DEPTH
 from firmware_model.geometry import Geometry
 from firmware_model.system import Event, Kind, System
 from host_tools.linkpeer import LinkPeer
@@ -138,6 +138,7 @@ class FakeBoard:
         self.channels = [dict.fromkeys(wire.Channel, 0) for _ in range(geometry.links)]
         for channel in self.channels:
             channel[wire.Channel.MAX_DELAY] = DEFAULT_DEPTH - 1
+            channel[wire.Channel.DIRECTIONS] = ALL_DIRECTIONS
         self.answer_chains = True       # False: swallow CHAIN_STATUS, to test a lost session
         self.lock = threading.Lock()
         self.failure: BaseException | None = None

@@ -16,7 +16,7 @@ import time
 import pytest
 import serial
 
-from firmware_model import wire
+from firmware_model import channel, wire
 from firmware_model.geometry import Geometry
 from host_tools import cli, transport
 from host_tools.client import Client
@@ -148,7 +148,50 @@ def test_link(board, farside):
     assert values["delay"] > 0
     code, text, _ = farside("link", board.ports.source, 1, "--restore")
     assert "link 1: whole" in text
-    assert "delay 20 ms" in text
+    assert "delay: 20 ms" in text
+
+
+def test_link_has_every_fault(board, farside):
+    port = board.ports.source
+    code, text, _ = farside(
+        "link", port, 0, "--skew", "-2.5%", "--burst", "1e-3", "--burst-bytes", 20, "--byte-loss",
+        "0.1%", "--byte-insert", "2%", "--repeat", "5%", "--flap", "200ms", "--flap-down", "50ms",
+        "--seed", 77, "--json")
+    assert code == 0
+    values = json.loads(text)
+    divisor = SMALL.divisor(SMALL.link_baud)
+    assert values["skew"] == round(-0.025 * divisor) & 0xFFFFFFFF
+    chances = {"burst": 1e-3, "byte_loss": 1e-3, "byte_insert": 0.02, "frame_repeat": 0.05}
+    for name, chance in chances.items():
+        assert values[name] == pytest.approx(chance * 2**32, rel=1e-6)
+    assert (values["burst_bytes"], values["seed"]) == (20, 77)
+    assert values["flap_up"] == pytest.approx(3 * values["flap_down"], abs=2)
+    code, text, _ = farside("link", port, 0)
+    assert code == 0
+    for line in ("skew: -2.5", "flap: 150 ms whole, 50", "burst: 0.001 of bytes, 20 bytes",
+                 "byte loss: 0.001", "byte insert: 0.02", "frame repeat: 0.05 of frames",
+                 "0 frames lost"):
+        assert line in text
+    code, text, _ = farside("link", port, 0, "--clear", "--json")
+    values = json.loads(text)
+    assert values["directions"] == channel.ALL_DIRECTIONS
+    assert not any(values[name] for name in (*chances, "skew", "flap_up", "flap_down"))
+
+
+def test_link_in_one_direction(board, farside):
+    port = board.ports.source
+    farside("link", port, 0, "--stuck", "low", "--towards", "source")
+    code, text, _ = farside("link", port, 0, "--cut", "--loss", "10%", "--towards", "target",
+                            "--json")
+    values = json.loads(text)
+    assert (code, values["control"]) == (0, 0b001001)
+    assert values["directions"] == channel.ALL_DIRECTIONS & ~0b10
+    _, text, _ = farside("link", port, 0)
+    assert "cut towards the target, stuck low towards the source" in text
+    assert "frame loss: 0.1 of frames towards the target" in text
+    farside("link", port, 0, "--restore", "--towards", "source")
+    _, text, _ = farside("link", port, 0, "--stuck", "high", "--json")
+    assert json.loads(text)["control"] == 0b110001
 
 
 def run_and_check(farside, board, workload, log):
@@ -435,9 +478,22 @@ def test_nobody_at_the_socket(refused):
     (["link", "SOURCE", "2", "--cut"], "link 2 is outside 0..1"),
     (["link", "SOURCE", "0", "--delay", "10s"], "delay 10000 ms is outside"),
     (["link", "SOURCE", "0", "--ber", "0.5"], "bit error rate 0.5 is outside"),
-    (["link", "SOURCE", "0", "--cut", "--restore"], "contradict"),
+    (["link", "SOURCE", "0", "--cut", "--restore"], "--cut and --restore contradict"),
+    (["link", "SOURCE", "0", "--stuck", "low", "--restore"], "--stuck and --restore contradict"),
+    (["link", "SOURCE", "0", "--skew", "4%"], "baud offset 4 % is outside -3..3 %"),
+    (["link", "SOURCE", "0", "--burst", "1%", "--burst-bytes", "300"],
+     "burst of 300 bytes is outside 1..255"),
+    (["link", "SOURCE", "0", "--burst-bytes", "3"], "give it too"),
+    (["link", "SOURCE", "0", "--byte-insert", "20%"],
+     "share of inserted bytes 0.2 is outside 0..0.1"),
+    (["link", "SOURCE", "0", "--flap", "1us"], "of flapping is outside"),
+    (["link", "SOURCE", "0", "--flap", "10ms", "--flap-down", "10ms"],
+     "cannot be cut for 10 ms of every 10 ms"),
+    (["link", "SOURCE", "0", "--flap-down", "10ms"], "give --flap too"),
+    (["link", "SOURCE", "0", "--seed", "-1"], "seed -1 is outside 0..4294967295"),
 ])
 def test_values_outside_the_board(board, refused, track_file, tmp_path, arguments, words):
+    untouched = [dict(channel) for channel in board.channels]
     files = {"TRACK": track_file.read_bytes(), "LONG": bytes(1024), "ODD": bytes(700),
              "EMPTY": b""}
     for name, content in files.items():
@@ -448,12 +504,13 @@ def test_values_outside_the_board(board, refused, track_file, tmp_path, argument
     assert not (tmp_path / "out").exists()
     assert board.system.source.pages[0].chains == 0
     assert [v.set for v in board.system.source.volumes] == [0, 0, 0, 0]
-    assert all(not any(list(c.values())[:4]) for c in board.channels)
+    assert board.channels == untouched
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["link", "x", "0", "--delay", "20"], ["'20' is not a time", "20ms"]),
     (["link", "x", "0", "--ber", "often"], ["'often' is not a chance", "1e-6"]),
+    (["link", "x", "0", "--skew", "fast"], ["'fast' is not a share", "-2%"]),
     (["link", "x", "zero", "--cut"], "zero"),
     (["info", "x", "--baud", "fast"], ["'fast' is not a line rate", "1Mbaud"]),
     (["write", "x", "nowhere", "file"], ["'nowhere' is not a place", "VOLUME:TRACK"]),

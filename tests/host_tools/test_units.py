@@ -43,6 +43,17 @@ def test_chance_refused(text):
         units.chance(text)
 
 
+@pytest.mark.parametrize(("text", "value"), [("-2%", -0.02), ("+0.5", 0.5), ("3 %", 0.03)])
+def test_signed_share(text, value):
+    assert units.signed_share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "--2%", "fast", "2ms"])
+def test_signed_share_refused(text):
+    with pytest.raises(UsageError, match="is not a share"):
+        units.signed_share(text)
+
+
 @pytest.mark.parametrize(("text", "value"), [("0:17", (0, 17, 1)), ("2:3+8", (2, 3, 8))])
 def test_place(text, value):
     assert units.place(text) == value

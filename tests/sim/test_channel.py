@@ -11,7 +11,12 @@ from amaranth.sim import Simulator
 
 from firmware_model import channel as model
 from firmware_model import wire
-from sim.channel import Channel, DelayLine, Impairment, Ticker
+from firmware_model.wire import ChannelFault, LineFault
+from sim.channel import Channel
+from sim.channeltime import Flapper, Ticker
+from sim.delayline import DelayLine
+from sim.impairment import CHANCES, Impairment
+from sim.linedriver import LineDriver
 
 PERIOD = 1e-6
 DIVISOR = 8 * 256 + 77          # 8.3 clocks a bit: the fraction matters
@@ -60,34 +65,72 @@ def test_ticks_do_not_drift():
     assert times[-1] - times[1] == pytest.approx(ticks * TICK, abs=1)
 
 
-def impair(data, *, seed=1, link=0, direction=0, byte_error=0, frame_loss=0):
-    """What the gateware makes of ``data``: bytes, errors, lost frames."""
+COUNTS = ("frames_lost", "bytes_lost", "bytes_inserted", "bursts", "errors")
+
+
+def impair(data, *, seed=1, link=0, direction=0, burst_bytes=model.DEFAULT_BURST_BYTES, **chances):
+    """What the gateware makes of ``data``: (byte, repeat) and how often what happened."""
     dut = Impairment(link, direction)
-    out = bytearray()
-    counts = {"errors": 0, "lost": 0}
+    out = []
+    counts = dict.fromkeys(COUNTS, 0)
+    words = [chances.get(fault.name.lower(), 0) for fault in CHANCES]
+
+    async def memory(ctx):
+        at = 0
+        while True:
+            ctx.set(dut.chance, words[at] if at < len(words) else 0)
+            _, _, at = await ctx.tick().sample(dut.chance_at)
 
     async def bench(ctx):
         ctx.set(dut.seed, seed)
-        ctx.set(dut.byte_error, byte_error)
-        ctx.set(dut.frame_loss, frame_loss)
+        ctx.set(dut.possible, sum(1 << n for n, word in enumerate(words) if word))
+        ctx.set(dut.burst_bytes, burst_bytes)
         ctx.set(dut.reseed, 1)
-        ctx.set(dut.o.ready, 1)
         await ctx.tick()
         ctx.set(dut.reseed, 0)
         for byte in data:
             ctx.set(dut.i.payload, byte)
             ctx.set(dut.i.valid, 1)
-            await ctx.tick()
-            ctx.set(dut.i.valid, 0)
-            for _ in range(5):
-                counts["errors"] += ctx.get(dut.error)
-                counts["lost"] += ctx.get(dut.lost)
-                if ctx.get(dut.o.valid):
-                    out.append(ctx.get(dut.o.payload))
-                await ctx.tick()
+            for _ in range(11):
+                _, _, happened, valid, event = await ctx.tick().sample(
+                    dut.happened, dut.o.valid, dut.o.payload)
+                ctx.set(dut.i.valid, 0)
+                for name, pulse in zip(COUNTS, ("frame_lost", "byte_lost", "inserted", "burst",
+                                                "error"), strict=True):
+                    counts[name] += happened[pulse]
+                if valid:
+                    out.append((event.byte, event.repeat))
 
-    run(dut, bench, clocks=7 * len(data) + 10)
-    return bytes(out), counts["errors"], counts["lost"]
+    simulator_run(dut, bench, memory, clocks=12 * len(data) + 10)
+    return out, counts
+
+
+def simulator_run(dut, bench, background, *, clocks):
+    """Like :func:`run`, with one bench that never ends."""
+    simulator = Simulator(dut)
+    simulator.add_clock(PERIOD)
+    ended = []
+
+    async def counted(ctx):
+        await bench(ctx)
+        ended.append(True)
+
+    simulator.add_testbench(counted)
+    simulator.add_testbench(background, background=True)
+    simulator.run_until(clocks * PERIOD)
+    assert ended, f"the bench had not ended after {clocks} clocks"
+
+
+def spoken(out):
+    """Bytes on the line for the (byte, repeat) that left the impairment."""
+    line, frame = bytearray(), bytearray()
+    for byte, repeat in out:
+        frame.append(byte)
+        line.append(byte)
+        if byte == wire.DELIMITER:
+            line += frame if repeat and len(frame) > 1 else b""
+            frame.clear()
+    return bytes(line)
 
 
 def frames(source, count, longest=20):
@@ -96,55 +139,89 @@ def frames(source, count, longest=20):
                     + b"\0" for _ in range(count))
 
 
-@pytest.mark.parametrize(("byte_error", "frame_loss"), [
-    (0, 0), (model.CHANCE_MAX // 10, 0), (0, model.CHANCE_MAX // 4),
-    (model.CHANCE_MAX // 20, model.CHANCE_MAX // 10), (model.CHANCE_MAX, 0),
-])
-def test_impairment_is_what_the_model_says(byte_error, frame_loss):
+MAX = model.CHANCE_MAX
+MIXES = {
+    "nothing": {},
+    "errors": {"byte_error": MAX // 10},
+    "always errors": {"byte_error": MAX},
+    "bursts": {"burst": MAX // 40, "burst_bytes": 5},
+    "lost bytes": {"byte_loss": MAX // 20},
+    "inserted bytes": {"byte_insert": MAX // 20},
+    "always inserted": {"byte_insert": MAX},
+    "lost frames": {"frame_loss": MAX // 4},
+    "repeated frames": {"frame_repeat": MAX // 3},
+    "everything": {"byte_error": MAX // 20, "frame_loss": MAX // 10, "frame_repeat": MAX // 10,
+                   "burst": MAX // 60, "byte_loss": MAX // 40, "byte_insert": MAX // 40},
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_impairment_is_what_the_model_says(mix):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     source = random.Random(seed)
     data = b"\0" + frames(source, 40) + b"\0\0" + frames(source, 2)
     where = {"link": source.randrange(8), "direction": source.randrange(2)}
-    predicted = model.ByteChannel(seed, byte_error=byte_error, frame_loss=frame_loss, **where)
+    predicted = model.ByteChannel(seed, **MIXES[mix], **where)
     expected = predicted.send(data)
-    assert impair(data, seed=seed, byte_error=byte_error, frame_loss=frame_loss, **where) == (
-        expected, predicted.errors, predicted.lost)
-    if not byte_error and not frame_loss:
+    out, counts = impair(data, seed=seed, **MIXES[mix], **where)
+    assert spoken(out) == expected
+    assert counts == {name: getattr(predicted, name) for name in COUNTS}
+    if mix == "nothing":
         assert expected == data
-    if byte_error == model.CHANCE_MAX:
+    if mix == "always errors":
         assert all((a ^ b).bit_count() == 1 for a, b in zip(data, expected, strict=True))
+    if mix == "always inserted":
+        assert expected[::2] == data
+    if mix == "lost bytes":
+        assert 0 < predicted.bytes_lost == len(data) - len(expected)
 
 
 def test_all_frames_lost_leaves_lone_delimiters():
-    out, _, lost = impair(b"\0\0abc\0de\0\0f\0", frame_loss=model.CHANCE_MAX)
-    assert (out, lost) == (b"\0\0\0", 3)
+    out, counts = impair(b"\0\0abc\0de\0\0f\0", frame_loss=MAX)
+    assert (spoken(out), counts["frames_lost"]) == (b"\0\0\0", 3)
+
+
+def test_all_frames_repeated():
+    out, _ = impair(b"\0ab\0c\0\0", frame_repeat=MAX)
+    assert spoken(out) == b"\0ab\0ab\0c\0c\0\0"
+
+
+def test_a_burst_changes_every_byte_of_it():
+    data = b"x" * 60
+    out, counts = impair(data, burst=MAX // 30, burst_bytes=6, seed=3)
+    changed = "".join("x" if byte == data[0] else "!" for byte, _ in out)
+    assert counts["bursts"] >= 2
+    assert {len(run) for run in changed.rstrip("!").split("x") if run} == {6}
 
 
 def test_generator_survives_its_dead_state():
     """A seed equal to the salt would leave the generator at 0 for ever."""
     seed = model.salt(0, 0)
-    predicted = model.ByteChannel(seed, byte_error=model.CHANCE_MAX // 2)
+    predicted = model.ByteChannel(seed, byte_error=MAX // 2)
     expected = predicted.send(b"x" * 40)
     assert 0 < predicted.errors < 40
-    out, errors, _ = impair(b"x" * 40, seed=seed, byte_error=model.CHANCE_MAX // 2)
-    assert (out, errors) == (expected, predicted.errors)
+    out, counts = impair(b"x" * 40, seed=seed, byte_error=MAX // 2)
+    assert (spoken(out), counts["errors"]) == (expected, predicted.errors)
+
+
+REPEAT = 256                # DelayBench: added to the delimiter of a frame to be said twice
 
 
 class DelayBench:
     """Feeds a delay line in ticks: each tick has a byte or none; records what comes out when."""
 
-    def __init__(self, depth=DEPTH, spacing=5):
+    def __init__(self, depth=DEPTH, spacing=8):
         self.dut = DelayLine(depth)
         self.spacing = spacing
         self.out = []           # (tick, byte)
         self.now = 0
+        self.overruns = self.repeats = 0
 
     async def tick(self, ctx, byte=None):
         dut = self.dut
         if byte is not None:
-            assert ctx.get(dut.i.ready)
-            ctx.set(dut.i.payload, byte)
+            ctx.set(dut.i.payload, {"byte": byte % 256, "repeat": byte >= REPEAT})
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
@@ -152,10 +229,17 @@ class DelayBench:
         await ctx.tick()
         ctx.set(dut.tick, 0)
         for _ in range(self.spacing - 1):
+            self.overruns += ctx.get(dut.overrun)
+            self.repeats += ctx.get(dut.repeated)
             if ctx.get(dut.o.valid):
                 self.out.append((self.now, ctx.get(dut.o.payload)))
             await ctx.tick()
         self.now += 1
+
+    async def say(self, ctx, data, idle=0):
+        """Bytes tick by tick, then so many gaps."""
+        for byte in [*data, *[None] * idle]:
+            await self.tick(ctx, byte)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 17, DEPTH - 1])
@@ -171,7 +255,7 @@ def test_delay_is_exact_to_the_tick(delay):
         for byte in inside + [None] * delay:
             await bench.tick(ctx, byte)
 
-    run(bench.dut, feed, clocks=6 * (len(inside) + delay) + 10)
+    run(bench.dut, feed, clocks=10 * (len(inside) + delay) + 10)
     assert bench.out == [(tick + delay, byte) for tick, byte in enumerate(inside)
                          if byte is not None]
 
@@ -190,9 +274,9 @@ def test_no_byte_is_lost_whenever_it_is_offered(offset):
     async def feed(ctx):
         await ctx.tick().repeat(offset)
         for byte in range(10):
-            ctx.set(dut.i.payload, byte)
+            ctx.set(dut.i.payload, {"byte": byte, "repeat": 0})
             ctx.set(dut.i.valid, 1)
-            await ctx.tick().until(dut.i.ready)
+            await ctx.tick()
             ctx.set(dut.i.valid, 0)
             await ctx.tick().repeat(spacing)    # a byte lasts longer than a tick
 
@@ -222,7 +306,7 @@ def test_changes_of_delay_lose_but_never_reorder_repeat_or_invent():
         ctx.set(bench.dut.delay, 0)
         await bench.tick(ctx)
 
-    run(bench.dut, feed, clocks=14000)
+    run(bench.dut, feed, clocks=19000)
     assert len(delays) > 10
     # Each byte says when it went in, modulo 251 ticks, which no delay reaches.
     went_in = [tick - (tick - byte) % 251 for tick, byte in bench.out]
@@ -255,6 +339,7 @@ def test_clear_loses_what_is_inside():
             await bench.tick(ctx, tick)
         ctx.set(bench.dut.clear, 1)
         await bench.tick(ctx, 5)
+        await ctx.tick().repeat(16)
         ctx.set(bench.dut.clear, 0)
         for tick in range(6, 9):
             await bench.tick(ctx, tick)
@@ -263,6 +348,82 @@ def test_clear_loses_what_is_inside():
 
     run(bench.dut, feed, clocks=400)
     assert bench.out == [(tick + 10, tick) for tick in (6, 7, 8)]
+
+
+@pytest.mark.parametrize("delay", [0, 9])
+def test_a_frame_is_said_twice_and_what_follows_catches_up(delay):
+    bench = DelayBench()
+
+    async def feed(ctx):
+        ctx.set(bench.dut.delay, delay)
+        await bench.say(ctx, [7, 8, 9, REPEAT, 5, 0])
+        await bench.say(ctx, [1, 2, 0], idle=30)
+        await bench.say(ctx, [3, 0], idle=20)
+
+    run(bench.dut, feed, clocks=900)
+    said = [byte for _, byte in bench.out]
+    assert said == [7, 8, 9, 0, 7, 8, 9, 0, 5, 0, 1, 2, 0, 3, 0]
+    assert bench.repeats == 1
+    ticks = [tick for tick, _ in bench.out]
+    assert ticks[:13] == list(range(delay, delay + 13)), "four ticks late after the repeat"
+    assert ticks[13:] == [9 + 30 + delay, 9 + 31 + delay], "the lag has been made up"
+
+
+def test_a_frame_with_gaps_is_repeated_with_them():
+    bench = DelayBench()
+
+    async def feed(ctx):
+        await bench.say(ctx, [None, 4, None, None, 6, REPEAT], idle=12)
+
+    run(bench.dut, feed, clocks=400)
+    assert bench.out == [(1, 4), (4, 6), (5, 0), (6, 4), (8, 6), (9, 0)], "but one gap is made up"
+
+
+def test_a_frame_too_long_for_the_memory_is_said_once():
+    bench = DelayBench(depth=16)
+
+    async def feed(ctx):
+        ctx.set(bench.dut.delay, 8)
+        await bench.say(ctx, [*range(1, 9), REPEAT, *range(1, 7), REPEAT], idle=30)
+
+    run(bench.dut, feed, clocks=900)
+    once, twice = [*range(1, 9), 0], [*range(1, 7), 0]
+    assert [byte for _, byte in bench.out] == [*once, *twice, *twice]
+    assert bench.repeats == 1
+
+
+def test_without_room_bytes_wait_then_are_lost_with_a_count():
+    bench = DelayBench(depth=16)
+
+    async def feed(ctx):
+        ctx.set(bench.dut.room, 0)
+        await bench.say(ctx, range(1, 21))
+        ctx.set(bench.dut.room, 1)
+        await bench.say(ctx, [], idle=40)
+
+    run(bench.dut, feed, clocks=900)
+    arrived = [byte for _, byte in bench.out]
+    assert bench.overruns > 0
+    assert len(arrived) == 20 - bench.overruns
+    assert arrived == sorted(arrived)
+
+
+def test_inserted_bytes_wait_for_their_ticks():
+    """More than a byte a tick: up to sixteen wait, further ones are lost with a count."""
+    bench = DelayBench()
+
+    async def feed(ctx):
+        for byte in range(1, 19):
+            ctx.set(bench.dut.i.payload, {"byte": byte, "repeat": 0})
+            ctx.set(bench.dut.i.valid, 1)
+            bench.overruns += ctx.get(bench.dut.overrun)
+            await ctx.tick()
+        ctx.set(bench.dut.i.valid, 0)
+        await bench.say(ctx, [], idle=30)
+
+    run(bench.dut, feed, clocks=400)
+    assert [byte for _, byte in bench.out] == list(range(1, 17))
+    assert bench.overruns == 2
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 1 << 17])
@@ -293,7 +454,7 @@ def sender(line, data, gap_bits=0.0, start=0.0):
     return bench
 
 
-def receiver(line, out, clocks):
+def receiver(line, out, clocks, bit=DIVISOR / 256):
     """Bench that appends (clock of the start bit, byte) to ``out`` for ``clocks`` clocks."""
     async def bench(ctx):
         clock = 0
@@ -304,7 +465,7 @@ def receiver(line, out, clocks):
                 continue
             start, bits = clock, []
             for n in range(10):
-                while clock < start + (n + 0.5) * DIVISOR / 256:
+                while clock < start + (n + 0.5) * bit:
                     await ctx.tick()
                     clock += 1
                 bits.append(ctx.get(line))
@@ -325,7 +486,7 @@ class Registers:
         ctx.set(port.we, value is not None)
         ctx.set(port.addr, wire.Reg.CHANNEL + register)
         ctx.set(port.wdata, value or 0)
-        for _ in range(4):
+        for _ in range(80):
             await ctx.tick()
             if ctx.get(port.ack):
                 answer = wire.Code(ctx.get(port.code)), ctx.get(port.rdata)
@@ -389,36 +550,186 @@ def test_cut_of_one_direction_leaves_the_other(way):
     assert lost == list(range(lost[0], lost[0] + len(lost))), "one piece"
 
 
+@pytest.mark.parametrize("way", [0, 1])
+@pytest.mark.parametrize("fault", [LineFault.STUCK_LOW, LineFault.STUCK_HIGH])
+def test_stuck_line(fault, way):
+    """From the clock of the register write, in the middle of a byte, and one direction only."""
+    dut = Channel(depth=DEPTH)
+    there, back = bytes(range(1, 61)), bytes(range(101, 161))
+    got = []
+    byte = 10 * DIVISOR / 256
+    clocks = round(byte * 70)
+    lines = (dut.target_tx, dut.source_tx)
+    levels = []
+
+    async def stick(ctx):
+        await ctx.tick().repeat(round(20 * byte))
+        assert (await Registers(dut).access(ctx, wire.Channel.CONTROL, 1 << (2 * fault + way)))[0] \
+            == wire.Code.OK
+        for _ in range(round(20 * byte)):
+            levels.append(ctx.get(lines[way]))
+            await ctx.tick()
+        await Registers(dut).access(ctx, wire.Channel.CONTROL, 0)
+
+    run(dut, started(dut), sender(dut.source_rx, there), sender(dut.target_rx, back), stick,
+        receiver(lines[1 - way], got, clocks), clocks=clocks + 200)
+    assert bytes(byte for _, byte in got) == (back, there)[way]
+    assert set(levels) == {int(fault == LineFault.STUCK_HIGH)}
+
+
+@pytest.mark.parametrize("offset", [-0.03, 0.0, 0.03])
+def test_skew_changes_bits_and_not_bytes(offset):
+    dut = LineDriver()
+    skew = model.skew_units(offset, DIVISOR)
+    levels = []
+    data = bytes([0x55, 0xFF, 0x00, 0xAA] * 4)
+    bit = DIVISOR / 256
+
+    async def feed(ctx):
+        ctx.set(dut.divisor, DIVISOR)
+        ctx.set(dut.skew, skew - (skew >> 31 << 32))
+        for byte in data:
+            ctx.set(dut.i.payload, byte)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+        ctx.set(dut.i.valid, 0)
+        await ctx.tick().repeat(round(12 * bit))
+
+    async def watch(ctx):
+        for _ in range(round(10 * len(data) * bit)):
+            _, _, level = await ctx.tick().sample(dut.tx)
+            levels.append(level)
+
+    run(dut, feed, watch, clocks=round(10 * (len(data) + 3) * bit))
+    first = levels.index(0)
+    for n, byte in enumerate(data):
+        for place in range(10):
+            middle = first + n * 10 * bit + (place + 0.5) * bit * (1 + offset)
+            if middle >= len(levels):
+                break
+            expected = [0, *(byte >> i & 1 for i in range(8)), 1][place]
+            assert levels[int(middle)] == expected, (n, place)
+            # Close to the end of the bit too: a line without skew would have moved on by bit 8.
+            late = first + n * 10 * bit + (place + 1) * bit * (1 + offset) - 1.01
+            if place < 9 and late < len(levels):
+                assert levels[int(late)] == expected, (n, place)
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_skew_through_the_registers(way):
+    """A receiver that samples three per cent late reads the skewed line and no byte is lost."""
+    dut = Channel(depth=DEPTH)
+    data = bytes(random.Random(9).randrange(256) for _ in range(40))
+    got = []
+    byte = 10 * DIVISOR / 256
+    lines = ((dut.source_rx, dut.target_tx), (dut.target_rx, dut.source_tx))[way]
+    clocks = round(byte * 50) + 200
+
+    async def skew(ctx):
+        registers = Registers(dut)
+        await registers.access(ctx, wire.Channel.SKEW, model.skew_units(0.03, DIVISOR))
+        await registers.access(ctx, wire.Channel.DIRECTIONS, 1 << (2 * ChannelFault.SKEW + way))
+
+    run(dut, started(dut), skew, sender(lines[0], data, start=200),
+        receiver(lines[1], got, clocks, bit=1.03 * DIVISOR / 256), clocks=clocks + 400)
+    assert bytes(byte for _, byte in got) == data
+
+
+def test_flapping():
+    dut = Flapper()
+    seen = []
+    falls = 0
+
+    async def bench(ctx):
+        nonlocal falls
+        ctx.set(dut.tick, 1)        # a tick a clock
+        ctx.set(dut.up, 3)
+        ctx.set(dut.down, 2)
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        ctx.set(dut.restart, 0)
+        for _ in range(64 * 12):
+            _, _, cut, fell = await ctx.tick().sample(dut.cut, dut.fell)
+            seen.append(cut)
+            falls += fell
+        ctx.set(dut.down, 0)
+        await ctx.tick()
+        for _ in range(64 * 8):
+            assert not ctx.get(dut.cut)
+            await ctx.tick()
+
+    run(dut, bench, clocks=64 * 30)
+    runs = [(level, len(list(same))) for level, same in itertools.groupby(seen)]
+    assert runs == [(0, 192), (1, 128), (0, 192), (1, 128), (0, 128)]
+    assert falls == 2
+
+
+def test_flapping_through_the_registers():
+    """Cut by turns in the direction that is meant, and counted."""
+    dut = Channel(depth=DEPTH)
+    unit = wire.CHANNEL_FLAP_TICKS * TICK
+    byte = 10 * DIVISOR / 256
+    there = bytes(random.Random(2).randrange(1, 256) for _ in range(round(4.5 * unit / byte)))
+    got = [[], []]
+    clocks = round(5 * unit)
+    falls = []
+
+    async def flap(ctx):
+        registers = Registers(dut)
+        await registers.access(ctx, wire.Channel.DIRECTIONS, 1 << (2 * ChannelFault.FLAP))
+        await registers.access(ctx, wire.Channel.FLAP_DOWN, 1)
+        await registers.access(ctx, wire.Channel.FLAP_UP, 1)
+        await ctx.tick().repeat(clocks - 400)
+        falls.append((await registers.access(ctx, wire.Channel.FLAPS))[1])
+
+    run(dut, started(dut), flap, sender(dut.source_rx, there), sender(dut.target_rx, there),
+        receiver(dut.target_tx, got[0], clocks), receiver(dut.source_tx, got[1], clocks),
+        clocks=clocks + 400)
+    assert bytes(byte for _, byte in got[1]) == there
+    assert 0.4 * len(there) < len(got[0]) < 0.75 * len(there)
+    assert falls == [2]
+
+
 def test_registers():
     dut = Channel(link=3, depth=DEPTH)
     registers = Registers(dut)
     ok = wire.Code.OK
+    initial = dict.fromkeys(wire.Channel, 0) | {
+        wire.Channel.CONTROL: 2, wire.Channel.DIRECTIONS: model.ALL_DIRECTIONS,
+        wire.Channel.DELAY: 5, wire.Channel.MAX_DELAY: DEPTH - 1, wire.Channel.SEED: 8,
+        wire.Channel.BURST_BYTES: model.DEFAULT_BURST_BYTES, wire.Channel.BYTE_ERROR: 6,
+        wire.Channel.FRAME_LOSS: 7}
+    largest = {
+        wire.Channel.CONTROL: 0x3F, wire.Channel.DIRECTIONS: model.ALL_DIRECTIONS,
+        wire.Channel.DELAY: DEPTH - 1, wire.Channel.SKEW: 0x7FFF, wire.Channel.BURST_BYTES: 255,
+        wire.Channel.FLAP_UP: 0xFFFF, wire.Channel.FLAP_DOWN: 0xFFFF}
+    read_only = {register for register in wire.Channel
+                 if register >= wire.Channel.FRAMES_LOST} | {wire.Channel.MAX_DELAY}
 
     async def bench(ctx):
-        await ctx.tick().repeat(3)
-        initial = {wire.Channel.CONTROL: 2, wire.Channel.DELAY: 5, wire.Channel.BYTE_ERROR: 6,
-                   wire.Channel.FRAME_LOSS: 7, wire.Channel.SEED: 8, wire.Channel.ERRORS: 0,
-                   wire.Channel.LOST: 0, wire.Channel.MAX_DELAY: DEPTH - 1}
         for register, value in initial.items():
             assert await registers.access(ctx, register) == (ok, value), register
-        for register in (wire.Channel.ERRORS, wire.Channel.LOST, wire.Channel.MAX_DELAY):
-            code, _ = await registers.access(ctx, register, 1)
-            assert code == wire.Code.READ_ONLY
-        for register, value in ((wire.Channel.CONTROL, 4), (wire.Channel.DELAY, DEPTH)):
-            code, _ = await registers.access(ctx, register, value)
-            assert code == wire.Code.BAD_VALUE
-        for offset in (8, 15):
-            assert (await registers.access(ctx, offset))[0] == wire.Code.BAD_REGISTER
+        for register in read_only:
+            assert (await registers.access(ctx, register, 1))[0] == wire.Code.READ_ONLY
+        for register, value in largest.items():
+            code, _ = await registers.access(ctx, register, value + 1)
+            assert code == wire.Code.BAD_VALUE, register
+        assert (await registers.access(ctx, wire.Channel.BURST_BYTES, 0))[0] == wire.Code.BAD_VALUE
+        assert (await registers.access(ctx, wire.Channel.SKEW, 0xFFFF7FFF))[0] \
+            == wire.Code.BAD_VALUE
+        for offset in (max(wire.Channel) + 1, 31):
+            for value in (None, 1):
+                assert (await registers.access(ctx, offset, value))[0] == wire.Code.BAD_REGISTER
         for register, value in initial.items():
             assert await registers.access(ctx, register) == (ok, value), "a refusal had an effect"
-        for register, value in ((wire.Channel.CONTROL, 3), (wire.Channel.DELAY, DEPTH - 1),
-                                (wire.Channel.BYTE_ERROR, 0xFFFFFFFF),
-                                (wire.Channel.FRAME_LOSS, 0x80000001), (wire.Channel.SEED, 99)):
+        for register in set(wire.Channel) - read_only:
+            value = largest.get(register, 0xFFFFFFFF - register)
             assert (await registers.access(ctx, register, value))[0] == ok
             assert await registers.access(ctx, register) == (ok, value)
+        assert (await registers.access(ctx, wire.Channel.SKEW, 0xFFFF8000))[0] == ok
 
     run(dut, started(dut, control=2, delay=5, byte_error=6, frame_loss=7, seed=8), bench,
-        clocks=400)
+        clocks=1200)
 
 
 def test_seed_and_counters_through_the_registers():
@@ -431,18 +742,56 @@ def test_seed_and_counters_through_the_registers():
     byte = 10 * DIVISOR / 256
     chances = {"byte_error": model.CHANCE_MAX // 8, "frame_loss": model.CHANCE_MAX // 4}
     arrived = []
-    clocks = round(byte * (len(data) + 4)) + 50
+    clocks = round(byte * (len(data) + 4)) + 130
     seen = []
 
     async def bench(ctx):
-        await ctx.tick().repeat(2)
         await registers.access(ctx, wire.Channel.SEED, seed)
         await ctx.tick().repeat(clocks)
-        for register in (wire.Channel.ERRORS, wire.Channel.LOST):
+        for register in (wire.Channel.ERRORS, wire.Channel.FRAMES_LOST):
             seen.append((await registers.access(ctx, register))[1])
 
-    run(dut, started(dut, seed=0, **chances), bench, sender(dut.source_rx, data, start=20),
+    run(dut, started(dut, seed=0, **chances), bench, sender(dut.source_rx, data, start=100),
         receiver(dut.target_tx, arrived, clocks), clocks=clocks + 400)
     predicted = model.ByteChannel(seed, link=2, **chances)
     assert bytes(byte for _, byte in arrived) == predicted.send(data)
-    assert seen == [predicted.errors, predicted.lost]
+    assert seen == [predicted.errors, predicted.frames_lost]
+
+
+def test_every_fault_at_once_through_the_registers():
+    """Line to line, repeats and inserted bytes included, in the direction that is meant."""
+    dut = Channel(link=1, depth=512)
+    registers = Registers(dut)
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    data = frames(rng, 16, longest=8)
+    byte = 10 * DIVISOR / 256
+    chances = {"byte_error": MAX // 30, "frame_loss": MAX // 8, "frame_repeat": MAX // 4,
+               "byte_loss": MAX // 30, "byte_insert": MAX // 30, "burst": MAX // 80}
+    way = rng.randrange(2)
+    predicted = model.ByteChannel(seed, link=1, direction=way, burst_bytes=3, **chances)
+    expected = predicted.send(data)
+    clocks = round(byte * (len(data) + len(expected) + 4)) + 1200
+    arrived, straight = [], []
+    counts = {}
+    lines = [(dut.source_rx, dut.target_tx), (dut.target_rx, dut.source_tx)]
+
+    async def bench(ctx):
+        await registers.access(ctx, wire.Channel.SEED, seed)
+        await registers.access(ctx, wire.Channel.BURST_BYTES, 3)
+        await registers.access(ctx, wire.Channel.DIRECTIONS, 0x15555 << way)
+        for name, chance in chances.items():
+            await registers.access(ctx, wire.Channel[name.upper()], chance)
+        await ctx.tick().repeat(clocks)
+        for name in (*COUNTS, "frames_repeated", "overruns"):
+            counts[name] = (await registers.access(ctx, wire.Channel[name.upper()]))[1]
+
+    run(dut, started(dut, seed=0), bench, sender(lines[way][0], data, start=400),
+        sender(lines[1 - way][0], data, start=400),
+        receiver(lines[way][1], arrived, clocks), receiver(lines[1 - way][1], straight, clocks),
+        clocks=clocks + 800)
+    assert bytes(byte for _, byte in straight) == data
+    assert bytes(byte for _, byte in arrived) == expected
+    assert counts == {name: getattr(predicted, name)
+                      for name in (*COUNTS, "frames_repeated")} | {"overruns": 0}
