@@ -23,7 +23,7 @@ class DelayLine(wiring.Component):
     """Holds every byte for a number of ticks.
 
     A circular memory is written once a tick, with a byte or a gap, and read some ticks behind.
-    A byte leaves exactly ``delay`` ticks (and three clocks) after the tick that took it, which is
+    A byte leaves exactly ``delay`` ticks (and two clocks) after the tick that took it, which is
     the first tick after it was offered, unless bytes were inserted or frames repeated shortly
     before. That takes time on the line, so all that follows comes later; the lag is made up by
     leaving out gaps, one a tick, while the line ahead is ``dry``. A frame that is longer than what
@@ -50,7 +50,7 @@ class DelayLine(wiring.Component):
     dry : In(1)
         Whoever takes the bytes has run out of them, so the lag may be made up.
     tick : In(1)
-        Time passes; at least six clocks apart.
+        Time passes; at least seven clocks apart.
     delay : In
         In ticks.
     clear : In(1)
@@ -90,6 +90,7 @@ class DelayLine(wiring.Component):
         again = Signal()                        # it comes out for the second time
         made_up = Signal()                      # a gap has been left out in this tick
         full = Signal()
+        wanted = Signal(DELAY_BITS + 1)         # how far behind to be
         event = data.View(LineEvent, offered.r_data)
         now = read.data
         m.d.comb += [
@@ -98,10 +99,10 @@ class DelayLine(wiring.Component):
             write.addr.eq(place),
             write.data.byte.eq(Mux(event.repeat, 1, event.byte)),
             write.data.valid.eq(~event.repeat),
-            read.addr.eq(place - behind),
             self.o.payload.eq(Mux(now.valid, now.byte, wire.DELIMITER)),
             full.eq(behind == self.depth - 1),
         ]
+        m.d.sync += wanted.eq(self.delay + lag)
         with m.If(~offered.r_rdy):
             m.d.comb += write.data.eq(0)
 
@@ -120,6 +121,10 @@ class DelayLine(wiring.Component):
             m.d.sync += [place.eq(place + 1), made_up.eq(0)]
             m.next = "AWAIT TICK"
 
+        def look_back():
+            m.d.comb += [read.addr.eq(place - behind), read.en.eq(1)]
+            m.next = "LET OUT"
+
         def follow_frame():
             """A tick has come out: count it, and go back to the frame's first if so wanted."""
             with m.If(~is_byte | ~is_end):
@@ -137,16 +142,16 @@ class DelayLine(wiring.Component):
                     m.d.comb += [write.en.eq(1), offered.r_en.eq(1)]
                     m.next = "FIND PLACE"
             with m.State("FIND PLACE"):
-                with m.If((behind < self.delay + lag) & ~full):
+                with m.If((behind < wanted) & ~full):
                     m.d.sync += behind.eq(behind + 1)
                     end_tick()
-                with m.Else():
-                    with m.If(behind > self.delay + lag):
-                        m.d.sync += behind.eq(self.delay + lag)
+                with m.Elif(behind > wanted):
+                    m.d.sync += behind.eq(wanted)
                     m.next = "LOOK BACK"
+                with m.Else():
+                    look_back()
             with m.State("LOOK BACK"):
-                m.d.comb += read.en.eq(1)
-                m.next = "LET OUT"
+                look_back()
             with m.State("LET OUT"):
                 end_tick()
                 with m.If(is_byte & ~self.room):

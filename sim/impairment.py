@@ -152,10 +152,10 @@ class Impairment(wiring.Component):
                 with m.Elif(lose):
                     m.d.comb += self.happened.byte_lost.eq(1)
                 with m.Elif(in_burst):
-                    m.d.sync += byte.eq(byte ^ (number[8:16] | 1))
+                    m.d.sync += [byte.eq(byte ^ (number[8:16] | 1)), repeat.eq(0)]
                     m.d.comb += self.happened.error.eq(1)
                 with m.Elif(flip):
-                    m.d.sync += byte.eq(byte ^ (1 << number[:3]))
+                    m.d.sync += [byte.eq(byte ^ (1 << number[:3])), repeat.eq(0)]
                     m.d.comb += self.happened.error.eq(1)
             with m.State("GIVE BYTE"):
                 m.d.comb += self.o.valid.eq(~lose)

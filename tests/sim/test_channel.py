@@ -150,7 +150,7 @@ MIXES = {
     "always inserted": {"byte_insert": MAX},
     "lost frames": {"frame_loss": MAX // 4},
     "repeated frames": {"frame_repeat": MAX // 3},
-    "everything": {"byte_error": MAX // 20, "frame_loss": MAX // 10, "frame_repeat": MAX // 10,
+    "everything": {"byte_error": MAX // 20, "frame_loss": MAX // 10, "frame_repeat": MAX // 2,
                    "burst": MAX // 60, "byte_loss": MAX // 40, "byte_insert": MAX // 40},
 }
 
@@ -185,6 +185,12 @@ def test_all_frames_lost_leaves_lone_delimiters():
 def test_all_frames_repeated():
     out, _ = impair(b"\0ab\0c\0\0", frame_repeat=MAX)
     assert spoken(out) == b"\0ab\0ab\0c\0c\0\0"
+
+
+def test_a_damaged_delimiter_ends_no_frame_to_repeat():
+    out, _ = impair(b"ab\0", frame_repeat=MAX, byte_error=MAX)
+    assert out[2][0] != wire.DELIMITER
+    assert [repeat for _, repeat in out] == [0, 0, 0]
 
 
 def test_a_burst_changes_every_byte_of_it():
