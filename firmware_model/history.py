@@ -57,6 +57,15 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Resync:
+    """Chain numbers up to ``number`` of ``set`` went to a resynchronisation: they stand for chains
+    that change nothing."""
+
+    set: int
+    number: int
+
+
+@dataclass(frozen=True)
 class Acknowledgement:
     """The source knows that the target has committed chains up to ``number`` of ``set``."""
 
@@ -64,7 +73,7 @@ class Acknowledgement:
     number: int
 
 
-HistoryEvent = Chain | Assignment | Acknowledgement
+HistoryEvent = Chain | Assignment | Acknowledgement | Resync
 
 
 def digest(data: bytes) -> bytes:
@@ -162,6 +171,7 @@ class History:
         self.events: list[HistoryEvent] = []
         self.assignment = list(assignment)
         self.acknowledged = list(self.first)
+        self._newest = list(self.first)
         self._chains: list[list[Chain]] = [[] for _ in range(geometry.sets)]
         self._bytes: list[list[int]] = [[0] for _ in range(geometry.sets)]
         size = geometry.track_bytes
@@ -202,10 +212,20 @@ class History:
                                    f"of set {self.assignment[write.volume]}")
         for write in chain.writes:
             self._tenures[g.linear(write.volume, write.track)][-1].add(number, digest(write.data))
+        self._newest[set_] = number
         self._chains[set_].append(chain)
         self._bytes[set_].append(self._bytes[set_][-1] + chain.size)
         self.events.append(chain)
         return chain
+
+    def advance(self, set_: int, number: int) -> None:
+        """A resynchronisation took the chain numbers up to ``number``. Smaller numbers change
+        nothing."""
+        if not 0 <= set_ < self.geometry.sets:
+            raise HistoryError(f"set {set_} is outside 0..{self.geometry.sets - 1}")
+        if number > self._newest[set_]:
+            self._newest[set_] = number
+            self.events.append(Resync(set_, number))
 
     def assign(self, volume: int, set_: int) -> None:
         """A volume moved to another set, which means that everything of its old set had been
@@ -245,18 +265,22 @@ class History:
 
     def committed(self, set_: int) -> int:
         """Number of the set's newest chain."""
-        return self.first[set_] + len(self._chains[set_])
+        return self._newest[set_]
 
     def chains(self, set_: int, first: int | None = None, last: int | None = None) -> list[Chain]:
         """Chains ``first..last`` of a set, all of them by default."""
-        low = 0 if first is None else max(0, first - self.first[set_] - 1)
-        high = len(self._chains[set_]) if last is None else max(0, last - self.first[set_])
+        low = 0 if first is None else self._count(set_, first - 1)
+        high = len(self._chains[set_]) if last is None else self._count(set_, last)
         return self._chains[set_][low:high]
+
+    def _count(self, set_: int, prefix: int) -> int:
+        """Chains of the set with numbers up to ``prefix``."""
+        return bisect.bisect_right(self._chains[set_], prefix, key=lambda c: c.number)
 
     def bytes_after(self, set_: int, prefix: int) -> int:
         """Bytes written by the set's chains after ``prefix``."""
         sums = self._bytes[set_]
-        return sums[-1] - sums[prefix - self.first[set_]]
+        return sums[-1] - sums[self._count(set_, prefix)]
 
     def matches(self, span: Span, linear: int, content: bytes, low: int,
                 high: int) -> list[Interval]:

@@ -104,6 +104,10 @@ class HostPort:
     def read_track(self, volume: int, track: int) -> bytes:
         raise NotImplementedError
 
+    def read_flags(self, volume: int) -> int:
+        """READ_DATA.flags of a track of this volume."""
+        return 0
+
     def image(self) -> bytes:
         """All volumes, in order, as the host would read them."""
         g = self.geometry
@@ -124,12 +128,12 @@ class HostPort:
             code = Code.BAD_VALUE
         if code is not Code.OK:
             self.count(Counter.HOST_ERRORS)
-            self.answer(Type.READ_DATA, tag=tag, code=code, volume=volume, track=track)
+            self.answer(Type.READ_DATA, tag=tag, code=code, volume=volume, track=track, flags=0)
             return
         for at in range(track, track + count):
             self.count(Counter.READS)
             self.answer(Type.READ_DATA, self.read_track(volume, at), tag=tag, code=code,
-                        volume=volume, track=at)
+                        volume=volume, track=at, flags=self.read_flags(volume))
 
     # -- registers ---------------------------------------------------------------------------
 

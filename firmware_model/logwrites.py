@@ -19,6 +19,7 @@ and the MARK after it says what the entries before it were::
     assign volume=V set=S   (in the preamble: where the volume was at the start)
     chain set=S number=N    the writes since the last mark are this chain, committed whole
     ack set=S number=N      the target has committed up to chain N
+    resync set=S number=N   numbers up to N went to a resynchronisation, which changes nothing
 
 Writes without a following mark are a chain that nobody knows to have committed: left out.
 
@@ -37,7 +38,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .geometry import Geometry, GeometryError
-from .history import Acknowledgement, Assignment, Chain, History, HistoryError, Write
+from .history import Acknowledgement, Assignment, Chain, History, HistoryError, Resync, Write
 
 MAGIC = 0x6A736677736872
 VERSION = 1
@@ -286,6 +287,10 @@ class HistoryWriter:
             self._acknowledged[set_] = number
             self.log.mark(f"ack set={set_} number={number}")
 
+    def advance(self, set_: int, number: int) -> None:
+        """Chain numbers up to ``number`` went to a resynchronisation."""
+        self.log.mark(f"resync set={set_} number={number}")
+
     def close(self) -> None:
         self.log.close()
 
@@ -307,6 +312,8 @@ def write_history(path: str | os.PathLike[str], history: History) -> None:
                            [(w.volume, w.track, w.data) for w in event.writes])
             elif isinstance(event, Assignment):
                 out.assign(event.volume, event.set)
+            elif isinstance(event, Resync):
+                out.advance(event.set, event.number)
             else:
                 out.acknowledge(event.set, event.number)
 
@@ -386,6 +393,8 @@ class _HistoryReader:
                 self.writes = []
             elif word == "ack" and self.started:
                 self._open().acknowledge(values["set"], values["number"])
+            elif word == "resync" and self.started:
+                self._open().advance(values["set"], values["number"])
             elif word == "assign" and self.started:
                 self._assign(values["volume"], values["set"])
             elif word == "start" and self.started and self.history is None:

@@ -16,9 +16,11 @@ from . import wire
 from .geometry import Geometry
 from .hostport import Answer, HostPort
 from .mutations import Mutation
-from .wire import Code, Counter, Flag, Reg, Role, SetWord, Type
+from .wire import Code, Counter, Flag, Reg, Role, SetWord, SourceFlag, TargetFlag, Type
 
 SEQUENCE_MASK = 0xFFFF      # group sequence numbers are 16 bits on the wire
+EPOCH_MASK = 0xFF
+NO_MARK = 0xFFFFFFFF        # RESYNC_LOW and RESYNC_HIGH while the scan goes on
 
 
 @dataclass
@@ -65,6 +67,12 @@ class SetPage:
     fence: bool = False
     destage: bool = False
     polled: bool = False
+    running: bool = False
+    resync: bool = False
+    used: bool = False
+    mark: int = 0               # chain number that ends the resynchronisation
+    scan: int | None = None     # place of its scan, in tracks of all volumes
+    due: set[Type] = field(default_factory=set)     # control frames to send
     groups: dict[int, Group] = field(default_factory=dict)
 
     @property
@@ -123,6 +131,11 @@ class Outgoing:
     def name(self) -> str:
         return f"{self.type.name}{tuple(self.fields.values())}"
 
+    def frozen(self) -> Outgoing:
+        """The frame with the payload that it has now."""
+        payload = self.fetch()
+        return Outgoing(self.type, self.fields, lambda: payload)
+
 
 Committed = Callable[[int, int, list[tuple[int, int, bytes]]], None]
 
@@ -138,19 +151,28 @@ class Source(HostPort):
     on_commit : callable(set, number, [(volume, track, data), ...]), optional
         Called for each chain that commits here, in commit order.
 
+    life : int
+        Number of this life, 1..65535; a restart begins another one.
+
     Host frames go in through :meth:`HostPort.host`; answers, RECONNECT notices included, are
     taken from :attr:`HostPort.answers`. The sequencer's moves are :meth:`poll`, :meth:`cut`,
-    :meth:`next_frame`, :meth:`acknowledge` and :meth:`rewind`.
+    :meth:`next_frame`, :meth:`status` and :meth:`rewind`; what the target must be told first goes
+    out by :meth:`next_control`, and a resynchronisation moves by :meth:`scan_next`.
     """
 
     role = Role.SOURCE
 
     def __init__(self, geometry: Geometry, *, mutations: Collection[Mutation] = (),
-                 on_commit: Committed | None = None) -> None:
+                 on_commit: Committed | None = None, life: int = 1) -> None:
         super().__init__(geometry)
         self.mutations = frozenset(mutations)
         self.on_commit = on_commit
-        g = geometry
+        self._power_up(life)
+
+    def _power_up(self, life: int) -> None:
+        """State of a source whose memory holds nothing."""
+        g = self.geometry
+        self.life = life
         self.slots = [bytes(g.track_bytes)] * g.source_slots
         self.tracks: dict[int, TrackState] = {}
         self.links: dict[int, OrderLink] = {}
@@ -167,12 +189,188 @@ class Source(HostPort):
             self.pages[state.set].volumes += 1
         self.credit = g.staging_slots
         self.open: OpenChain | None = None
+        self.committing: OpenChain | None = None    # survives a reset, for _finish_commit
         self.refused_tag: int | None = None
+        self.reset_after: int | None = None     # swaps after which a reset interrupts a commit
         self.walks: list[Walk | None] = [None] * g.sets
         self.clock = 0              # counts events; stands for clocks in RECONNECT
         self.walk_steps = 0         # tracks visited by sequencer walks (I10)
-        self.registers[Reg.POLL_INTERVAL] = 0
-        self.registers[Reg.GROUP_TIMEOUT] = 0
+        self.answers.clear()
+        self.counters.clear()
+        for tally in self.link_counters:
+            tally.clear()
+        self.registers.clear()
+
+    # -- starting again ----------------------------------------------------------------------
+
+    def restart(self, life: int, *, warm: bool) -> None:
+        """A reset. With the memory kept (``warm``) the last committed version of every track and
+        the numbers of the chains are still there; what was pending, and for whom, is forgotten:
+        the target will be resynchronised. With the memory lost everything is blank."""
+        if not warm:
+            self._power_up(life)
+            return
+        self._finish_commit()
+        slots, tracks, volumes = self.slots, self.tracks, self.volumes
+        pages = self.pages
+        self._power_up(life)
+        self.slots = slots
+        for index, state in tracks.items():
+            self.tracks[index] = TrackState(state.slot)
+        taken = {state.slot for state in self.tracks.values()}
+        self.free = deque(s for s in range(self.geometry.source_slots) if s not in taken)
+        for page in self.pages:
+            page.volumes = 0
+        for volume, old in enumerate(volumes):
+            self.volumes[volume] = VolumeState(old.set)
+            self.pages[old.set].volumes += 1
+        for page, kept in zip(self.pages, pages, strict=True):
+            page.chains = page.acked = kept.chains
+            page.epoch = kept.epoch
+            page.used = True
+        self.count(Counter.RECOVERIES)
+
+    def _finish_commit(self) -> None:
+        """A reset struck while a commit was swapping slots in: put them all in. What is in
+        already is put in again, which changes nothing."""
+        chain = self.committing
+        self.committing = None
+        if chain is None:
+            return
+        for (volume, track), slot in zip(chain.entries, chain.slots, strict=True):
+            self.tracks[self.geometry.index(volume, track)].slot = slot
+        page = self.pages[chain.set]
+        page.chains += 1
+        self._tell_committed(chain, page.chains)
+
+    # -- the target's state ------------------------------------------------------------------
+
+    def link_came_up(self) -> None:
+        """A new session on some link: ask where the target is."""
+        for page in self.pages:
+            page.due.add(Type.ASK)
+
+    def link_went_down(self) -> None:
+        """What the link took along goes again; whoever waits for an answer asks again."""
+        for set_, page in enumerate(self.pages):
+            if Mutation.LOSS_NOT_REWOUND not in self.mutations:
+                self.rewind(set_)
+            if not page.running:
+                page.due.add(Type.ASK)
+
+    def next_control(self, set_: int) -> Outgoing | None:
+        """The control frame that is due, or None; it is due no more."""
+        page = self.pages[set_]
+        if not page.due:
+            return None
+        type_ = min(page.due)
+        page.due.remove(type_)
+        fields = {"set": set_, "epoch": page.epoch}
+        if type_ is Type.ASK:
+            fields["life"] = self.life
+        elif type_ in (Type.BEGIN, Type.RESYNC):
+            fields |= {"gseq": page.done, "chains": page.acked}
+        return Outgoing(type_, fields, bytes)
+
+    def status(self, set_: int, epoch: int, gseq: int, flags: int, life: int) -> bool:
+        """STATUS: where the target is with a set. True if it acknowledged something new."""
+        if not 0 <= set_ < self.geometry.sets:
+            self.count(Counter.REJECTED)
+            return False
+        page = self.pages[set_]
+        if life != self.life or not flags & (TargetFlag.FOLLOWING | TargetFlag.ASKED):
+            page.due.add(Type.ASK)
+            return False
+        if flags & TargetFlag.FOLLOWING:
+            if epoch != page.epoch:
+                return False
+            page.running = True
+            new = self.acknowledge(set_, epoch, gseq)
+            self._end_resync(page, flags)
+            return new
+        ahead = (epoch - page.epoch) & EPOCH_MASK
+        if page.running:
+            if ahead == 0:
+                self._lost_target()
+        elif ahead == 0:
+            self._begin(set_, flags)
+        elif ahead == EPOCH_MASK:
+            page.due.add(Type.RESYNC if page.resync else Type.BEGIN)
+        else:
+            page.due.add(Type.ASK)
+        return False
+
+    def _lost_target(self) -> None:
+        """The target has lost its memory, of all sets: nothing that it said before counts. New
+        sessions on all links end whatever is still under way."""
+        for page in self.pages:
+            page.running = False
+            page.due = {Type.ASK}
+        if Mutation.OLD_SESSIONS_KEPT not in self.mutations:
+            self.new_sessions()
+
+    def new_sessions(self) -> None:
+        """To be replaced by whoever has the links: all of them begin new sessions."""
+
+    def _begin(self, set_: int, flags: int) -> None:
+        """The next epoch; from a blank image if the target is blank and has nothing to have, else
+        with everything sent again."""
+        page = self.pages[set_]
+        page.epoch = (page.epoch + 1) & EPOCH_MASK
+        page.sent = page.done
+        self.walks[set_] = None
+        blank = not flags & TargetFlag.WRITTEN and not page.used
+        if blank or Mutation.LOST_TARGET_BEGUN in self.mutations:
+            page.due.add(Type.BEGIN)
+            return
+        page.due.add(Type.RESYNC)
+        page.resync = True
+        page.scan = 0
+        page.mark = NO_MARK
+
+    def _end_resync(self, page: SetPage, flags: int) -> None:
+        """RESYNCED once the last track that the scan put in has committed at the target."""
+        early = Mutation.RESYNCED_EARLY in self.mutations
+        if not page.resync or (page.acked < page.mark and not early):
+            return
+        if flags & TargetFlag.INCONSISTENT:
+            page.due.add(Type.RESYNCED)
+        elif page.scan is None:
+            page.resync = False
+            self.count(Counter.RESYNCS)
+
+    def can_scan(self, set_: int) -> bool:
+        """Whether the scan of this set may take another track: it leaves room for the host."""
+        page = self.pages[set_]
+        return (page.resync and page.scan is not None
+                and page.unsent < self.geometry.chain_limit)
+
+    def scan_next(self, set_: int) -> None:
+        """The resynchronisation looks at one more track: if it is not pending it becomes so, as a
+        chain of its own. A pending one goes anyway. Requires :meth:`can_scan`."""
+        page = self.pages[set_]
+        assert page.scan is not None
+        g = self.geometry
+        while page.scan < g.tracks:
+            volume, track = divmod(page.scan, g.tracks_per_volume)
+            page.scan += 1
+            if self.volumes[volume].set != set_:
+                page.scan = (volume + 1) * g.tracks_per_volume
+                continue
+            if Mutation.SCAN_SKIPS_TRACKS in self.mutations and track == 1:
+                continue
+            state = self.tracks[g.index(volume, track)]
+            if state.pending:
+                return
+            self._append(page, g.index(volume, track), first_of_chain=True)
+            state.pending = True
+            page.chains += 1
+            self.count(Counter.RESYNC_TRACKS)
+            self.request_destage(set_)
+            return
+        page.scan = None
+        page.mark = page.chains
+        page.due.add(Type.ASK)      # everything may have been acknowledged already
 
     # -- Fig. 4: the host port ---------------------------------------------------------------
 
@@ -209,7 +407,7 @@ class Source(HostPort):
             return Code.BAD_LENGTH, 0, 0
         if count == 0:
             return Code.CHAIN_EMPTY, 0, 0
-        if count > g.chain_limit:
+        if count > g.chain_limit + (Mutation.LIMIT_NOT_CHECKED in self.mutations):
             return Code.CHAIN_TOO_LONG, 0, 0
         entries = self._entries(payload)
 
@@ -226,7 +424,8 @@ class Source(HostPort):
         self.count(Counter.LOOKUPS, count)
         set_ = self.volumes[entries[0][0]].set
         for index, (volume, _) in enumerate(entries):
-            if self.volumes[volume].set != set_:
+            if (self.volumes[volume].set != set_
+                    and Mutation.SPAN_NOT_CHECKED not in self.mutations):
                 return Code.SPANS_SETS, set_, detail(index)
         if len(self.free) < count:
             return Code.NO_SLOTS, set_, 0
@@ -248,7 +447,7 @@ class Source(HostPort):
     def _collide(self, volume: int, track: int) -> None:
         """Disconnect the volume until this track is clear; ask for a destage if nobody did."""
         state = self.tracks[self.geometry.index(volume, track)]
-        state.waiter = True
+        state.waiter = not (state.packet and Mutation.UPDATE_LOST in self.mutations)
         self.volumes[volume].disconnected = True
         self.volumes[volume].since = self.clock
         self.count(Counter.COLLISIONS)
@@ -274,6 +473,9 @@ class Source(HostPort):
         self.slots[slot] = payload
         self.open.slots.append(slot)
         if len(self.open.slots) == len(self.open.entries):
+            if self.reset_after is not None:
+                self.begin_commit(self.reset_after)
+                return
             self._commit()
 
     def _drop_open(self) -> OpenChain:
@@ -285,6 +487,9 @@ class Source(HostPort):
         return chain
 
     def _fail_open(self, code: Code) -> None:
+        if Mutation.ABORT_COMMITS in self.mutations and self.open and self.open.slots:
+            self._commit()
+            return
         chain = self._drop_open()
         self.refused_tag = chain.tag
         self._chain_status(chain.tag, code, chain.set, 0)
@@ -294,6 +499,15 @@ class Source(HostPort):
             self.count(Counter.HOST_ERRORS)
         self.answer(Type.CHAIN_STATUS, tag=tag, code=code, set=set_, detail=detail)
 
+    def begin_commit(self, swaps: int) -> None:
+        """The open chain's commit, as far as ``swaps`` slots swapped in: where a reset may
+        strike. Requires that all its data is here."""
+        self.committing = self.open
+        assert self.committing is not None
+        chain = self.committing
+        for (volume, track), slot in list(zip(chain.entries, chain.slots, strict=True))[:swaps]:
+            self.tracks[self.geometry.index(volume, track)].slot = slot
+
     def _commit(self) -> None:
         """Swap every private slot in and thread the tracks onto the set's order list: one
         indivisible pass (I2)."""
@@ -302,9 +516,12 @@ class Source(HostPort):
         self.open = None
         page = self.pages[chain.set]
         own: set[int] = set()
-        for (volume, track), slot in zip(chain.entries, chain.slots, strict=True):
+        for (volume, track), slot in zip(chain.entries, chain.slots, strict=False):
             index = self.geometry.index(volume, track)
             state = self.tracks[index]
+            if index in own and Mutation.FIRST_WRITE_WINS in self.mutations:
+                self.free.append(slot)
+                continue
             old, state.slot = state.slot, slot
             self.free.append(old)
             if index in own:            # written twice by this chain: the last write wins
@@ -317,10 +534,13 @@ class Source(HostPort):
         self.count(Counter.CHAINS)
         self.count(Counter.COMMANDS, len(chain.entries))
         self._chain_status(chain.tag, Code.OK, chain.set, page.chains & 0xFFFFFFFF)
+        self._tell_committed(chain, page.chains)
+
+    def _tell_committed(self, chain: OpenChain, number: int) -> None:
         if self.on_commit is not None:
             writes = [(v, t, self.slots[s])
-                      for (v, t), s in zip(chain.entries, chain.slots, strict=True)]
-            self.on_commit(chain.set, page.chains, writes)
+                      for (v, t), s in zip(chain.entries, chain.slots, strict=False)]
+            self.on_commit(chain.set, number, writes)
 
     def _append(self, page: SetPage, index: int, *, first_of_chain: bool) -> None:
         """Newest of the order list. The former tail learns its successor only while it is
@@ -356,6 +576,8 @@ class Source(HostPort):
                 and self._budget() >= self.geometry.chain_limit)
 
     def _budget(self) -> int:
+        if Mutation.STAGING_NOT_RESERVED in self.mutations:
+            return self.geometry.group_limit
         return min(self.geometry.group_limit, self.credit)
 
     def cut(self, set_: int) -> Group:
@@ -397,7 +619,7 @@ class Source(HostPort):
     def dispatchable(self, set_: int) -> Type | None:
         """Type of the frame that :meth:`next_frame` would hand out: DATA, ORDER or None."""
         page = self.pages[set_]
-        if not page.undispatched:
+        if not page.undispatched or not page.running:
             return None
         walk = self.walks[set_]
         if walk is None:
@@ -444,15 +666,14 @@ class Source(HostPort):
         return bytes(payload)
 
     def acknowledge(self, set_: int, epoch: int, gseq: int) -> bool:
-        """STATUS: every group of the set up to ``gseq`` has committed at the target. Clears
-        them; False if the status is old, unknown or of another epoch."""
-        if not 0 <= set_ < self.geometry.sets:
-            self.count(Counter.REJECTED)
-            return False
+        """Every group of the set up to ``gseq`` has committed at the target. Clears them; False
+        if that is old, unknown or of another epoch."""
         page = self.pages[set_]
         steps = (gseq - page.done) & SEQUENCE_MASK
         if epoch != page.epoch or not 0 < steps <= page.in_flight:
             return False
+        if Mutation.STATUS_NOT_MATCHED in self.mutations:
+            steps = page.in_flight
         for _ in range(steps):
             page.done = (page.done + 1) & SEQUENCE_MASK
             self._clear(set_, page.groups.pop(page.done))
@@ -461,6 +682,9 @@ class Source(HostPort):
         walk = self.walks[set_]
         if walk is not None and walk.gseq != (page.sent + 1) & SEQUENCE_MASK:
             self.walks[set_] = None
+        page.used = True
+        if Mutation.STATUS_REWINDS in self.mutations:
+            self.rewind(set_)
         return True
 
     def _clear(self, set_: int, group: Group) -> None:
@@ -500,6 +724,19 @@ class Source(HostPort):
         page.sent = page.done
         self.walks[set_] = None
         self.count(Counter.GROUP_RESENDS)
+        if Mutation.RESENT_GROUP_GROWS in self.mutations and page.unsent and page.in_flight:
+            group = page.groups[(page.next - 1) & SEQUENCE_MASK]
+            last = group.head
+            for _ in range(group.count - 1):
+                last = self.links[last].next
+            self.links[last] = OrderLink(page.first, True)
+            at = page.first
+            for _ in range(page.unsent):
+                self.tracks[at].packet = True
+                at = self.links[at].next
+            group.count += page.unsent
+            self.credit -= page.unsent
+            page.unsent = 0
 
     # -- registers ---------------------------------------------------------------------------
 
@@ -511,16 +748,26 @@ class Source(HostPort):
         state = self.volumes[volume]
         if state.set == set_:
             return Code.OK
-        if self.open is not None or self.pages[state.set].pending:
+        if (self.open is not None or self.pages[state.set].pending
+                or not self._alike(self.pages[state.set], self.pages[set_])):
             return Code.SET_BUSY
         if self.pages[set_].volumes >= self.geometry.volumes_per_set:
             return Code.SET_FULL
         self.pages[state.set].volumes -= 1
         self.pages[set_].volumes += 1
+        self.pages[set_].used |= self.pages[state.set].used
         state.set = set_
         if self.on_assign is not None:
             self.on_assign(volume, set_)
         return Code.OK
+
+    @staticmethod
+    def _alike(old: SetPage, new: SetPage) -> bool:
+        """Whether the target has both sets, or neither, and so nothing of a moved volume can be
+        left out of a resynchronisation."""
+        if old.resync or new.resync:
+            return False
+        return (old.running and new.running) or not (old.running or new.running or old.used)
 
     on_assign: Callable[[int, int], None] | None = None
 
@@ -528,6 +775,8 @@ class Source(HostPort):
         g = self.geometry
         if address == Reg.FREE_SLOTS:
             return len(self.free)
+        if address == Reg.LIFE:
+            return self.life
         if address == Reg.CREDIT:
             return self.credit
         if address == Reg.DISCONNECTED:
@@ -559,6 +808,9 @@ class Source(HostPort):
             SetWord.EPOCH: page.epoch, SetWord.VOLUMES: page.volumes,
             SetWord.CHAINS_LOW: page.chains & 0xFFFF, SetWord.CHAINS_HIGH: page.chains >> 16,
             SetWord.ACKED_LOW: page.acked & 0xFFFF, SetWord.ACKED_HIGH: page.acked >> 16,
+            SetWord.FLAGS: (SourceFlag.RUNNING * page.running | SourceFlag.RESYNC * page.resync
+                            | SourceFlag.USED * page.used),
+            SetWord.RESYNC_LOW: page.mark & 0xFFFF, SetWord.RESYNC_HIGH: page.mark >> 16,
         }
         out: dict[int, int] = {int(k): v for k, v in words.items()}
         for group in page.groups.values():

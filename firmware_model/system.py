@@ -10,6 +10,10 @@ Hypothesis) can try every interleaving, and a run is repeatable to the last bit.
         ...
     system.step(event)                      # let it happen; the invariants are checked
     system.settle()                         # or: run until nothing is pending
+
+Either side may be reset, with its memory kept (warm) or lost (cold), at any event: between two, or
+in the middle of a chain's commit. The invariants then say that a set of the target is an exact
+prefix of what the source of the life that it follows has committed, or says INCONSISTENT.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from .history import History
 from .hostport import Answer
 from .link import Line, Link
 from .mutations import Mutation
+from .oracle import Verdict, judge
 from .source import SEQUENCE_MASK, Outgoing, Source
 from .target import Target
 from .wire import Counter, LinkCounter, Reg, Type
@@ -41,6 +46,8 @@ class Kind(enum.Enum):
     ARRIVE_BACK = "a frame reaches the source"      # [link, place]
     COMMIT = "a chain becomes visible"              # [set]
     STATUS = "commit status goes out"               # [set]
+    CONTROL = "the target is asked or told"         # [set]
+    SCAN = "a resynchronisation looks at a track"   # [set]
     SESSION_UP = "a link comes up"                  # [link]
     SESSION_LOST = "a cut link is noticed"          # [link]
     POLL = "the background poll is due"             # [set]
@@ -51,11 +58,17 @@ class Kind(enum.Enum):
     DUPLICATE = "a frame arrives twice"             # [link, place]
     LINK_CUT = "a link is cut"                      # [link]
     LINK_RESTORE = "a link is restored"             # [link]
+    TARGET_WARM = "the target is reset"             # [set, place: in the middle of its commit]
+    TARGET_COLD = "the target loses its memory"
+    SOURCE_WARM = "the source is reset"
+    SOURCE_COLD = "the source loses its memory"
 
 
 PROGRESS = frozenset({Kind.CUT, Kind.DISPATCH, Kind.ARRIVE, Kind.ARRIVE_BACK, Kind.COMMIT,
-                      Kind.STATUS, Kind.SESSION_UP, Kind.SESSION_LOST})
-FAULTS = frozenset(Kind) - PROGRESS
+                      Kind.STATUS, Kind.CONTROL, Kind.SCAN, Kind.SESSION_UP, Kind.SESSION_LOST})
+RESTARTS = frozenset({Kind.TARGET_WARM, Kind.TARGET_COLD, Kind.SOURCE_WARM, Kind.SOURCE_COLD})
+FAULTS = frozenset(Kind) - PROGRESS - RESTARTS
+HANDSHAKE = frozenset({Kind.CONTROL, Kind.ARRIVE, Kind.ARRIVE_BACK, Kind.STATUS})
 
 
 class Event(NamedTuple):
@@ -94,28 +107,41 @@ class System:
         Rules left out on purpose, to see that the tests notice.
     checked : bool
         Check every invariant after every event (I1-I7 cost time in the order of all tracks).
+    started : bool
+        Let the two meet first: links have just come up, and the target follows the source.
 
     ``history`` records the truth: every chain as it commits at the source, every assignment,
-    every acknowledgement.
+    every acknowledgement. A source that loses its memory begins another one.
     """
 
     def __init__(self, geometry: Geometry, *, mutations: Collection[Mutation] = (),
-                 checked: bool = True) -> None:
+                 checked: bool = True, started: bool = True) -> None:
         self.geometry = geometry
         self.mutations = frozenset(mutations)
         self.checked = checked
         self.history = History(geometry)
         self.source = Source(geometry, mutations=mutations, on_commit=self._source_committed)
-        self.source.on_assign = self.history.assign
+        self.source.on_assign = self._assigned
+        self.source.new_sessions = self._source_begins_anew     # type: ignore[method-assign]
         self.target = Target(geometry, mutations=mutations, on_commit=self._target_committed)
+        self.target.new_sessions = self._target_begins_anew     # type: ignore[method-assign]
+        self.target.on_prefix = self._becomes_prefix            # type: ignore[method-assign]
         self.links = [Link(geometry.window) for _ in range(geometry.links)]
         self.commit_listeners: list[Callable[[int, int], None]] = []
         self.events = 0
         self._truth = [bytes(geometry.track_bytes)] * geometry.tracks
         self._mirror = list(self._truth)        # what the target ought to show
         self._mirrored = [0] * geometry.sets    # chains of each set that it ought to show
+        self._histories = {self.source.life: self.history}
+        self._followed = 0                      # life that the target follows
+        self._assignment = list(self.history.assignment)    # as in that life
         self._waiting: dict[int, int] = {}      # volume to the track it waits for, at last check
         self._next_tag = 0
+        self.source.link_came_up()
+        self.target.say_status()
+        if started:
+            while events := self.enabled_events(HANDSHAKE):
+                self._happen(events[0])
 
     # -- bookkeeping of the truth ------------------------------------------------------------
 
@@ -124,14 +150,54 @@ class System:
         for volume, track, data in writes:
             self._truth[self.geometry.linear(volume, track)] = data
 
+    def _assigned(self, volume: int, set_: int) -> None:
+        self.history.assign(volume, set_)
+        if self._followed == self.source.life:
+            self._assignment[volume] = set_
+
     def _target_committed(self, set_: int, number: int) -> None:
-        if number <= self.history.committed(set_):
-            for chain in self.history.chains(set_, self._mirrored[set_] + 1, number):
+        history = self._histories[self._followed]
+        if not self.target.pages[set_].inconsistent:
+            for chain in history.chains(set_, self._mirrored[set_] + 1, number):
                 for write in chain.writes:
                     self._mirror[self.geometry.linear(write.volume, write.track)] = write.data
         self._mirrored[set_] = number
         for listener in self.commit_listeners:
             listener(set_, number)
+
+    def _becomes_prefix(self, set_: int) -> None:
+        """The target has taken BEGIN or RESYNCED: from now on it ought to show just that."""
+        number = self.target.pages[set_].chains
+        history = self._histories[self.target.life]
+        image = history.image({set_: number})
+        g = self.geometry
+        for volume, own in enumerate(self._assignment):
+            if own != set_:
+                continue
+            for track in range(g.tracks_per_volume):
+                at = g.linear(volume, track)
+                self._mirror[at] = image[at * g.track_bytes:(at + 1) * g.track_bytes]
+        self._mirrored[set_] = number
+
+    def target_history(self) -> History:
+        """Of the life of the source that the target follows."""
+        return self._histories[self._followed or self.source.life]
+
+    def target_verdict(self) -> Verdict:
+        """Judge the target, set by set, by the history of the source that it follows. Sets that
+        say INCONSISTENT, or that have not begun in its life, are left out."""
+        verdict = judge(self.target_history(), self.target.image(), {})
+        return Verdict(tuple(
+            v for v in verdict.sets if self.target.pages[v.set].following
+            and not self.target.pages[v.set].inconsistent))
+
+    def _source_begins_anew(self) -> None:
+        for link in self.links:
+            link.end_source()
+
+    def _target_begins_anew(self) -> None:
+        for link in self.links:
+            link.end_target()
 
     # -- the host ----------------------------------------------------------------------------
 
@@ -193,10 +259,16 @@ class System:
                 if self._link_enabled(kind, link):
                     found.append(Event(kind, link=number))
                 line = self._line(kind, link)
-                if line is None or not link.up or line.cut:
+                if line is None or not link.listening(line) or line.cut:
                     continue
                 found += [Event(kind, link=number, place=place)
                           for place in range(len(line.flights))]
+            if kind in RESTARTS:
+                found.append(Event(kind))
+            if kind is Kind.TARGET_WARM:
+                found += [Event(kind, set_, place=swaps) for set_ in range(g.sets)
+                          for swaps in range(self.target.next_chain_length(set_) + 1)
+                          if self.target.can_commit(set_)]
         return found
 
     def _set_enabled(self, kind: Kind, set_: int) -> bool:
@@ -207,6 +279,11 @@ class System:
         if kind is Kind.STATUS:
             return (self.target.pages[set_].status_due
                     and self._home(set_, lambda link: link.to_source) is not None)
+        if kind is Kind.CONTROL:
+            return (bool(self.source.pages[set_].due)
+                    and self._home(set_, lambda link: link.to_target) is not None)
+        if kind is Kind.SCAN:
+            return self.source.can_scan(set_)
         page = self.source.pages[set_]
         if kind is Kind.POLL:
             return page.unsent > 0 and not page.polled
@@ -216,8 +293,8 @@ class System:
 
     def _link_enabled(self, kind: Kind, link: Link) -> bool:
         cut = link.to_target.cut or link.to_source.cut
-        return ((kind is Kind.SESSION_LOST and link.up and cut)
-                or (kind is Kind.SESSION_UP and not link.up and not cut)
+        return ((kind is Kind.SESSION_LOST and link.broken)
+                or (kind is Kind.SESSION_UP and not (link.source_up or link.target_up or cut))
                 or (kind is Kind.LINK_CUT and not cut)
                 or (kind is Kind.LINK_RESTORE and cut))
 
@@ -234,7 +311,7 @@ class System:
         for offset in range(self.geometry.links):
             number = (set_ + offset) % self.geometry.links
             link = self.links[number]
-            if link.up:
+            if link.sending(line(link)):
                 return number if link.room(line(link)) else None
         return None
 
@@ -273,6 +350,17 @@ class System:
             self.target.commit_chain(set_)
         elif kind is Kind.STATUS:
             self._send_status(set_)
+        elif kind is Kind.CONTROL:
+            self._send_control(set_)
+        elif kind is Kind.SCAN:
+            self.source.scan_next(set_)
+            self.history.advance(set_, self.source.pages[set_].chains)
+        elif kind in (Kind.TARGET_WARM, Kind.TARGET_COLD):
+            if set_ >= 0:
+                self.target.begin_commit(set_, event.place)
+            self.restart_target(warm=kind is Kind.TARGET_WARM)
+        elif kind in (Kind.SOURCE_WARM, Kind.SOURCE_COLD):
+            self.restart_source(warm=kind is Kind.SOURCE_WARM)
         elif kind is Kind.POLL:
             self.source.poll(set_)
         elif kind is Kind.TIMEOUT:
@@ -302,10 +390,12 @@ class System:
             self._to_target(flight.frame, flight.frame.fetch())
         elif kind is Kind.SESSION_LOST:
             link.down()
-            for set_ in range(self.geometry.sets):
-                self.source.rewind(set_)
+            self.source.link_went_down()
+            self.target.say_status()
         elif kind is Kind.SESSION_UP:
             link.establish()
+            self.source.link_came_up()
+            self.target.say_status()
             self._count(number, source=LinkCounter.SESSIONS, target=LinkCounter.SESSIONS)
         elif kind is Kind.LINK_CUT:
             self.cut_link(number)
@@ -327,6 +417,14 @@ class System:
         link.send(link.to_source, Outgoing(Type.STATUS, fields, bytes))
         self._count(number, target=LinkCounter.FRAMES_SENT)
 
+    def _send_control(self, set_: int) -> None:
+        number = self._home(set_, lambda link: link.to_target)
+        frame = self.source.next_control(set_)
+        assert number is not None
+        assert frame is not None
+        self.links[number].send(self.links[number].to_target, frame)
+        self._count(number, source=LinkCounter.FRAMES_SENT)
+
     def _corrupt(self, number: int, place: int) -> None:
         """A bit of the frame's payload flips on the way. Its CRC tells, unless nobody looks."""
         link = self.links[number]
@@ -336,7 +434,7 @@ class System:
             link.lose(link.to_target, place)
             self._count(number, source=LinkCounter.RESENDS)
             return
-        payload = bytearray(flight.frame.fetch())
+        payload = bytearray(flight.frame.fetch() or b"\0")      # nothing to damage: the padding
         payload[self.events % len(payload)] ^= 1 << self.events % 7
         link.to_target.flights.remove(flight)
         if not flight.heard:
@@ -344,10 +442,13 @@ class System:
 
     def _to_target(self, frame: Outgoing, payload: bytes) -> None:
         self.target.receive(frame.type, frame.fields, payload)
+        if self.target.life != self._followed:
+            self._followed = self.target.life
+            self._assignment = [v.set for v in self.source.volumes]
 
     def _to_source(self, frame: Outgoing, payload: bytes) -> None:
         fields = frame.fields
-        if self.source.acknowledge(fields["set"], fields["epoch"], fields["gseq"]):
+        if self.source.status(*(fields[f] for f in ("set", "epoch", "gseq", "flags", "life"))):
             self.history.acknowledge(fields["set"], self.source.pages[fields["set"]].acked)
 
     # -- faults by name ----------------------------------------------------------------------
@@ -364,12 +465,44 @@ class System:
         link = self.links[number]
         link.to_target.cut = link.to_source.cut = False
 
+    def restart_target(self, *, warm: bool) -> None:
+        """Reset the target; its memory is kept or lost."""
+        self.target.restart(warm=warm)
+        self._target_begins_anew()
+        if not warm:
+            self._followed = 0
+            self._mirror = [bytes(self.geometry.track_bytes)] * self.geometry.tracks
+            self._mirrored = [0] * self.geometry.sets
+
+    def restart_source(self, *, warm: bool) -> None:
+        """Reset the source; its memory is kept or lost. Another life begins."""
+        self._source_begins_anew()      # first: what is under way keeps what it was sent with
+        life = self.source.life % 0xFFFF + 1
+        self.source.restart(life, warm=warm)
+        self._waiting.clear()
+        if not warm:
+            self.history = History(self.geometry)
+            self._truth = [bytes(self.geometry.track_bytes)] * self.geometry.tracks
+        self._histories[life] = self.history
+
+    def write_and_reset(self, commands: Sequence[Command], swaps: int) -> None:
+        """Write a chain, and reset the source (memory kept) after ``swaps`` of its commit's
+        swaps. The chain must be one that is accepted."""
+        self.source.reset_after = swaps
+        self.source.host(Type.CHAIN, b"".join(wire.entry(v, t) for v, t, _ in commands),
+                         tag=0, count=len(commands), flags=1)
+        for index, (_, _, data) in enumerate(commands):
+            self.source.host(Type.WRITE, data, tag=0, index=index)
+        assert self.source.committing is not None, "the chain was refused"
+        self.restart_source(warm=True)
+        self._after()
+
     # -- running -----------------------------------------------------------------------------
 
     @property
     def pending(self) -> bool:
         """Whether the source has anything that is not known to be committed at the target."""
-        return any(page.pending for page in self.source.pages)
+        return any(page.pending or page.resync or not page.running for page in self.source.pages)
 
     def run(self, *, choose: random.Random | None = None, limit: int = 1_000_000,
             until: Callable[[], bool] = lambda: False) -> bool:
@@ -389,6 +522,7 @@ class System:
     def settle(self, *, choose: random.Random | None = None) -> None:
         """Destage every set and run until nothing is pending. Requires one link that is not cut
         and commits that are not held; raises InvariantError (I9) if progress stops."""
+        self.run(choose=choose)         # a reset may not have been noticed yet
         while self.pending:
             for set_ in range(self.geometry.sets):
                 self.source.request_destage(set_)
@@ -399,10 +533,12 @@ class System:
 
     def _progress(self) -> tuple[object, ...]:
         pages = self.source.pages
-        return tuple((p.unsent, p.next, p.sent, p.done) for p in pages)
+        return tuple((p.unsent, p.next, p.sent, p.done, p.running, p.scan, p.mark, p.resync)
+                     for p in pages)
 
     def _stuck(self) -> list[int]:
-        return [s for s, page in enumerate(self.source.pages) if page.pending]
+        return [s for s, page in enumerate(self.source.pages)
+                if page.pending or page.resync or not page.running]
 
     # -- invariants --------------------------------------------------------------------------
 
@@ -496,22 +632,31 @@ class System:
         if len(staged) > self.geometry.staging_slots:
             raise InvariantError("I6", f"{len(staged)} tracks staged, more than were reserved")
         reserved = sum(g.count for p in source.pages for g in p.groups.values())
-        if reserved + source.credit != self.geometry.staging_slots:
+        if reserved + source.credit != self.geometry.staging_slots or source.credit < 0:
             raise InvariantError("I6", f"{reserved} reserved and {source.credit} credit")
 
     def _check_target(self) -> None:
         for set_, page in enumerate(self.target.pages):
-            if page.chains > self.source.pages[set_].chains:
+            mine = self.source.pages[set_]
+            if not page.following or self.target.life != self.source.life:
+                continue
+            if page.chains > mine.chains:
                 raise InvariantError("I7", f"set {set_} is newer at the target: {page.chains} "
-                                           f"chains against {self.source.pages[set_].chains}")
-            if page.chains < self.source.pages[set_].acked:
+                                           f"chains against {mine.chains}")
+            if page.chains < mine.acked:
                 raise InvariantError("I7", f"set {set_} is older at the target than it said")
-            if page.epoch != self.source.pages[set_].epoch:
+            if mine.running and page.epoch != mine.epoch:
                 raise InvariantError("I6", f"set {set_} has two epochs")
+        torn = {s for s, page in enumerate(self.target.pages) if page.inconsistent}
+        for volume, set_ in enumerate(self._assignment):
+            if set_ in torn and not self.target.read_flags(volume):
+                raise InvariantError("I7", f"volume {volume} is torn, and its reads do not say so")
         for index, state in self.target.tracks.items():
             volume, track = self.geometry.place(index)
+            if self._assignment[volume] in torn:
+                continue
             if self.target.slots[state.slot] != self._mirror[self.geometry.linear(volume, track)]:
-                set_ = self.source.volumes[volume].set
+                set_ = self._assignment[volume]
                 raise InvariantError("I7", f"{self._place(index)} at the target is not what chain "
                                            f"{self.target.pages[set_].chains} of set {set_} left")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firmware_model.mutations import Mutation
+from firmware_model.mutations import IN_GATEWARE
 from tests.scenarios import basic, mirroring  # noqa: F401 - they register their scenarios
 from tests.scenarios.generator import make_program, play
 from tests.scenarios.model_world import LAZY, MOODS, RANDOM, ModelWorld
@@ -40,7 +40,7 @@ def test_programs_are_repeatable():
     assert make_program(GEOMETRY, 5, 50) != make_program(GEOMETRY, 6, 50)
 
 
-@pytest.mark.parametrize("mutation", Mutation)
+@pytest.mark.parametrize("mutation", IN_GATEWARE)
 def test_scenarios_see_every_mutation(mutation):
     """From outside, without the model's own invariant checks: what the gateware's tests can see."""
     red = []

@@ -17,7 +17,7 @@ def test_fixed_faults_are_constants(mutation):
 
 
 def test_selected_faults_follow_their_number():
-    number = Signal(4)
+    number = Signal(range(len(Mutation) + 1))
     selected = Selected(number)
     assert checked(selected) is selected
     m = Module()

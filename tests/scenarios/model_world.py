@@ -8,9 +8,8 @@ from collections.abc import Collection, Sequence
 from firmware_model.geometry import Geometry
 from firmware_model.hostport import HostPort
 from firmware_model.mutations import Mutation
-from firmware_model.oracle import judge
 from firmware_model.system import Event, Kind, System
-from firmware_model.wire import Code, LinkCounter, Reg, SetWord, Type
+from firmware_model.wire import Code, LinkCounter, ReadFlag, Reg, SetWord, Type
 
 from .world import GEOMETRY, ChainAnswer, Command, Reconnect, Side, Submission, World
 
@@ -36,7 +35,7 @@ class ModelWorld(World):
         Check the invariants after every event.
     """
 
-    supports = frozenset({"occupy", "session"})
+    supports = frozenset({"occupy", "session", "restart", "midway"})
 
     def __init__(self, geometry: Geometry = GEOMETRY, *, seed: int = 0, mood: str = RANDOM,
                  mutations: Collection[Mutation] = (), checked: bool = True) -> None:
@@ -140,8 +139,10 @@ class ModelWorld(World):
         system = self.system
 
         def judge_now(set_: int, number: int) -> None:
-            verdict = judge(system.history, system.target.image())
-            assert verdict.ok, f"after chain {number} of set {set_}:\n{verdict}"
+            verdict = system.target_verdict()
+            assert verdict.consistent, f"after chain {number} of set {set_}:\n{verdict}"
+            for found in verdict.sets:
+                assert found.agrees(system.target.pages[found.set].chains)
 
         system.commit_listeners.append(judge_now)
 
@@ -234,5 +235,37 @@ class ModelWorld(World):
 
     def host_session(self) -> None:
         self.system.source.host_session()
+
+    # -- restarts ----------------------------------------------------------------------------
+
+    def reset(self, side: Side, *, keep: bool) -> None:
+        self._collect()
+        kinds = {("source", True): Kind.SOURCE_WARM, ("source", False): Kind.SOURCE_COLD,
+                 ("target", True): Kind.TARGET_WARM, ("target", False): Kind.TARGET_COLD}
+        self.system.step(Event(kinds[side, keep]))
+        if side == "source":
+            self._submissions.clear()
+        self._between()
+
+    def restart_in_commit(self, side: Side, commands: Sequence[Command] = ()) -> bool:
+        self.restarted = True
+        self._collect()
+        if side == "source":
+            before = self.system.source.pages[self.history.assignment[commands[0][0]]].chains
+            self.system.write_and_reset(commands, self.random.randrange(len(commands) + 1))
+            set_ = self.history.assignment[commands[0][0]]
+            self.history.advance(set_, before)
+            self.history.commit(set_, commands, number=before + 1)
+        else:
+            events = [e for e in self.system.enabled_events({Kind.TARGET_WARM}) if e.set >= 0]
+            if not events:
+                return False
+            self.system.step(self.random.choice(events))
+        self._between()
+        return True
+
+    def read_says_inconsistent(self, volume: int) -> bool:
+        self._between()
+        return bool(self.system.target.read_flags(volume) & ReadFlag.INCONSISTENT)
 
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from firmware_model.geometry import Geometry
 from firmware_model.history import History
 from firmware_model.oracle import Verdict, judge
-from firmware_model.wire import Code, Counter, LinkCounter, Reg, SetWord
+from firmware_model.wire import Code, Counter, LinkCounter, Reg, SetWord, SourceFlag, TargetFlag
 
 Side = Literal["source", "target"]
 Command = tuple[int, int, bytes]
@@ -103,6 +103,7 @@ class World(ABC):
         self.history = History(geometry)
         self.reconnects: list[Reconnect] = []   # every notice so far, in order
         self.held = False
+        self.restarted = False                  # a side has been reset at least once
 
     # -- chains ------------------------------------------------------------------------------
 
@@ -118,6 +119,8 @@ class World(ABC):
         """To be called for each CHAIN_STATUS, in the order in which they arrive."""
         submission.answer = answer
         if answer.code is Code.OK:
+            if self.restarted:      # a resynchronisation takes chain numbers as well
+                self.history.advance(answer.set, answer.number - 1)
             self.history.commit(answer.set, submission.commands, number=answer.number)
 
     def write(self, commands: Sequence[Command], *, resume: bool = False) -> ChainAnswer:
@@ -278,6 +281,9 @@ class World(ABC):
     def settle(self) -> None:
         """Destage every set and wait until nothing is pending. Links must be restored and commits
         not held. Then both systems agree, and the oracle finds no lag."""
+        if self.restarted:          # it may not have been noticed yet
+            self.quiesce()
+            self.wait_in_step()
         for set_ in range(self.geometry.sets):
             for _ in range(100):
                 if self.acked(set_):
@@ -309,9 +315,13 @@ class World(ABC):
 
     def oracle(self) -> Verdict:
         """Judge the target as it is now; fails unless every set is a prefix, at least as new as
-        acknowledged, and the very one that the target's chain count says."""
+        acknowledged, and the very one that the target's chain count says. After a restart those
+        that say INCONSISTENT, or have not begun again, are left out."""
         for set_ in range(self.geometry.sets):
             page = self.page(set_)
+            if self.restarted:
+                self.history.advance(set_, page[SetWord.CHAINS_HIGH] << 16
+                                     | page[SetWord.CHAINS_LOW])
             acknowledged = page[SetWord.ACKED_HIGH] << 16 | page[SetWord.ACKED_LOW]
             self.history.acknowledge(set_, acknowledged)
         was_held = self.held
@@ -319,20 +329,32 @@ class World(ABC):
             self.set_hold(True)
         image = self.target_image()
         counts = [self.chains(set_, "target") for set_ in range(self.geometry.sets)]
+        known = [set_ for set_ in range(self.geometry.sets) if self._judgeable(set_)]
         if not was_held:
             self.set_hold(False)
         verdict = judge(self.history, image)
+        verdict = Verdict(tuple(verdict.sets[set_] for set_ in known))
         assert verdict.ok, f"\n{verdict}"
-        for set_verdict, count in zip(verdict.sets, counts, strict=True):
+        for set_verdict in verdict.sets:
+            count = counts[set_verdict.set]
             assert set_verdict.agrees(count), (
                 f"set {set_verdict.set}: the target counts {count} chains, its image is one of "
                 f"the prefixes {set_verdict.matches}")
         return verdict
 
+    def _judgeable(self, set_: int) -> bool:
+        """Whether this set of the target says that it is a prefix of this history."""
+        if not self.restarted:
+            return True
+        flags = self.flags(set_, "target")
+        return (bool(flags & TargetFlag.FOLLOWING) and not flags & TargetFlag.INCONSISTENT
+                and self.register(Reg.LIFE, "target") == self.register(Reg.LIFE))
+
     def check_settled(self) -> None:
         """Settle; then source, target and history are one, chain for chain."""
         self.settle()
         verdict = self.oracle()
+        assert len(verdict.sets) == self.geometry.sets
         assert all(v.lag_chains == 0 for v in verdict.sets), f"\n{verdict}"
         source, target = self.images()
         assert source == target == self.history.image()
@@ -357,6 +379,47 @@ class World(ABC):
     def host_session(self) -> None:
         """The host starts a new session at the source (requires "session")."""
         raise Unsupported("session")
+
+    # -- restarts ----------------------------------------------------------------------------
+
+    def restart(self, side: Side, *, keep: bool) -> None:
+        """Reset a side; its memory is kept or lost (requires "restart"). Polling, time-out and
+        what the channels do stay as this world has set them; a hold is over."""
+        self.restarted = True
+        if side == "target":
+            self.held = False
+        elif not keep:
+            self.history = History(self.geometry)
+        self.reset(side, keep=keep)
+
+    def reset(self, side: Side, *, keep: bool) -> None:
+        """What :meth:`restart` does to the board."""
+        raise Unsupported("restart")
+
+    def restart_in_commit(self, side: Side, commands: Sequence[Command] = ()) -> bool:
+        """Reset a side, its memory kept, in the middle of a commit (requires "midway"): the
+        source's of a chain of these commands; the target's of any chain that waits for it, False
+        if none does."""
+        raise Unsupported("midway")
+
+    def read_says_inconsistent(self, volume: int) -> bool:
+        """Whether a read of this volume at the target carries INCONSISTENT (requires
+        "restart")."""
+        raise Unsupported("restart")
+
+    def flags(self, set_: int, side: Side) -> int:
+        """FLAGS of a set's page: ``wire.SourceFlag`` or ``wire.TargetFlag``."""
+        return self.page(set_, side)[SetWord.FLAGS]
+
+    def in_step(self, set_: int) -> bool:
+        """Whether the target follows this set and no resynchronisation is under way."""
+        flags = self.flags(set_, "source")
+        return bool(flags & SourceFlag.RUNNING) and not flags & SourceFlag.RESYNC
+
+    def wait_in_step(self) -> None:
+        """Wait until a restart has been overcome, in all sets."""
+        self.wait_until(lambda: all(map(self.in_step, range(self.geometry.sets))),
+                        "all sets in step", patience=20_000)
 
 
 ScenarioFunction = Callable[[World], None]
