@@ -21,7 +21,7 @@ from amaranth.hdl._ast import Assign, Statement, Switch
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib.wiring import In
 
-__all__ = ["Bench", "Fault", "Part", "StuckAt"]
+__all__ = ["Bench", "Fault", "Forced", "Part", "StuckAt"]
 
 
 class Fault:
@@ -46,6 +46,24 @@ class StuckAt(Fault):
         for domain, statements in fragment.statements.items():
             fragment.statements[domain] = _without(statements, signal)
         fragment.add_statements("comb", signal.eq(self.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Forced(Fault):
+    """A combinational signal has one value while the state machine is in ``state``."""
+
+    signal: str
+    value: int
+    state: str
+    part: str = "dut"
+
+    def apply(self, part):
+        fragment, signal = part.find(self.signal)
+        machine = fragment.generated["fsm"]
+        if self.state not in machine.encoding:
+            raise LookupError(f"no state is called {self.state!r}")
+        fragment.add_statements("comb", Switch(machine.state, [
+            (machine.encoding[self.state], [signal.eq(self.value)], None)]))
 
 
 def _without(statements, signal):
@@ -89,6 +107,10 @@ class Part(Elaboratable):
             for signal in (*statements._lhs_signals(), *statements._rhs_signals()):
                 if signal.name == name:
                     found[id(signal)] = signal
+        if len(found) > 1:      # an inner signal may be called like a port
+            ports = {id(Value.cast(value)) for *_, value in
+                     self.component.signature.flatten(self.component)}
+            found = {key: signal for key, signal in found.items() if key not in ports}
         if len(found) != 1:
             raise LookupError(f"{type(self.component).__name__} has {len(found)} signals called "
                               f"{path!r}, not one")

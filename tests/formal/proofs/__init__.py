@@ -1,5 +1,5 @@
 """The proofs, by what they are about. Importing this package enters them all."""
 
-from . import lines, sharing, small, storage
+from . import commit, lines, sharing, small, storage
 
-__all__ = ["lines", "sharing", "small", "storage"]
+__all__ = ["commit", "lines", "sharing", "small", "storage"]
