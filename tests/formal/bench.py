@@ -19,6 +19,7 @@ from amaranth import *
 from amaranth.hdl import Assert, Assume, Cover, Fragment
 from amaranth.hdl._ast import Assign, Statement, Switch
 from amaranth.hdl._mem import MemoryInstance
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 __all__ = ["Bench", "Fault", "Forced", "Part", "StuckAt"]
@@ -82,6 +83,13 @@ def _without(statements, signal):
     return Statement.cast(kept)
 
 
+def _ports(fragment):
+    """Identities of the ports of the components that became ``fragment``."""
+    return {id(Value.cast(value))
+            for component in fragment.origins or () if isinstance(component, wiring.Component)
+            for *_, value in component.signature.flatten(component)}
+
+
 class Part(Elaboratable):
     """An elaborated component within a bench."""
 
@@ -107,9 +115,8 @@ class Part(Elaboratable):
             for signal in (*statements._lhs_signals(), *statements._rhs_signals()):
                 if signal.name == name:
                     found[id(signal)] = signal
-        if len(found) > 1:      # an inner signal may be called like a port
-            ports = {id(Value.cast(value)) for *_, value in
-                     self.component.signature.flatten(self.component)}
+        if len(found) > 1:      # an inner signal may be called like a port, of this or a part
+            ports = _ports(fragment).union(*(_ports(sub) for sub, *_ in fragment.subfragments))
             found = {key: signal for key, signal in found.items() if key not in ports}
         if len(found) != 1:
             raise LookupError(f"{type(self.component).__name__} has {len(found)} signals called "
@@ -224,6 +231,12 @@ class Bench:
     def assume(self, condition, name):
         """What the environment promises."""
         self._add(Assume(condition), name)
+
+    def calm(self, condition, name):
+        """Narrows the environment where a fault is looked for, so that it is found sooner. The
+        proof itself has no part in it."""
+        if self.fault is not None:
+            self.assume(condition, name)
 
     def prove(self, condition, name):
         """What is to be proved."""

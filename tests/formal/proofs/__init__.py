@@ -1,5 +1,5 @@
 """The proofs, by what they are about. Importing this package enters them all."""
 
-from . import commit, lines, sharing, small, storage
+from . import chains, commit, lines, sharing, small, storage
 
-__all__ = ["commit", "lines", "sharing", "small", "storage"]
+__all__ = ["chains", "commit", "lines", "sharing", "small", "storage"]
