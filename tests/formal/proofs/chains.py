@@ -39,7 +39,6 @@ class ChainBench:
                      "events_are_chain_or_write")
 
         bench.calm(dut.status.ready & dut.free.ready & ~dut.new_session & ~dut.sink.valid
-                  
                    & (dut.meta.gnt == dut.meta.req), "nothing_waits")
 
         taken = dut.events.valid & dut.events.ready
@@ -202,7 +201,6 @@ def chain_appends_once(bench):
 
     tail = Signal(g.track_index_bits)
     unsent = Signal(16)
-    first = Signal(g.track_index_bits)          # FIRST as far as the list has one
     chains = Signal(32)
     with m.If(read(SetWord.TAIL)):
         m.d.sync += tail.eq(meta.page_rdata)
