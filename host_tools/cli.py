@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("inspect", "Say what a board is."),
     "sets": ("inspect", "Show consistency sets, or assign volumes to them."),
     "stats": ("inspect", "Show everything a board counts."),
+    "watch": ("watch", "Watch a board at work: links, sets, disconnects, rates."),
     "link": ("inspect", "Cut, restore, delay or disturb a link of a simulated board."),
     "write": ("data", "Write a file to consecutive tracks."),
     "read": ("data", "Read consecutive tracks into a file."),

@@ -83,6 +83,8 @@ class Client(Session):
         ``on_commit(set, number, writes)`` for every chain of this client, in commit order.
     on_reconnect : callable
         ``on_reconnect(disconnect)`` for every RECONNECT.
+    describe : callable
+        How far the program is, for others who look (see :meth:`share`).
     disconnects : list of Disconnect
         Every disconnection that has ended, with its duration in clocks.
     """
@@ -94,6 +96,7 @@ class Client(Session):
         self.disconnects: list[Disconnect] = []
         self._book = ChainBook([], self._commit_chain)
         self._shares: list[Share] = []
+        self.describe: Callable[[], str] = lambda: ""
         self._recovery: Recovery | None = None
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
@@ -113,6 +116,7 @@ class Client(Session):
     def share(self, port: str, program: str, *, gives_way: bool = False) -> Share:
         """Let other programs look at the board while this one holds ``port``, until it closes."""
         share = Share(self, port, program, gives_way=gives_way)
+        share.note = lambda: self.describe()
         self._shares.append(share)
         return share
 

@@ -73,6 +73,8 @@ def assignment(text: str) -> tuple[int, list[int]]:
 
 def show_seconds(value: float) -> str:
     """A time for people: three digits and the unit that fits."""
+    if abs(value) >= 1000:
+        return f"{value:.0f} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"

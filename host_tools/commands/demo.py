@@ -49,7 +49,6 @@ def demo(chains: int, links: int, delay: float, ber: float, seed: int, keep: str
         raise UsageError(f"--keep {keep} is no directory: create it first")
     common.check_waves(waves)
     geometry = geometry_from({"links": links})
-    from ..client import Client
     from ..demonstration import demonstrate
 
     started = time.monotonic()
@@ -63,8 +62,8 @@ def demo(chains: int, links: int, delay: float, ber: float, seed: int, keep: str
                       f"{names['target']}, {links} links with {units.show_seconds(delay)} delay "
                       f"and bit error rate {ber:g}")
             folder = keep or scratch
-            with Client.open(names["source"], role=wire.Role.SOURCE) as source, \
-                    Client.open(names["target"], role=wire.Role.TARGET) as target:
+            with common.open_board(names["source"], role=wire.Role.SOURCE) as source, \
+                    common.open_board(names["target"], role=wire.Role.TARGET) as target:
                 result = demonstrate(
                     source, target, os.path.join(folder, "history.log"), chains=chains,
                     seed=seed, steps=steps,

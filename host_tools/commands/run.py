@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=1, help="Seed of the workload.")
 @click.option("--settle/--no-settle", default=False,
               help="Wait until the target has everything before ending.")
+@click.option("--watch", "live", is_flag=True,
+              help="Show the live view of `farside watch` meanwhile.")
 @common.baud_option
 @common.json_option
-def run(workload: str, port: str, path: str, chains: int, seed: int, settle: bool, baud: int,
-        as_json: bool) -> None:
+def run(workload: str, port: str, path: str, chains: int, seed: int, settle: bool, live: bool,
+        baud: int, as_json: bool) -> None:
     """Run WORKLOAD against a source and record its history.
 
     The history names every chain in commit order, and how far the target had acknowledged, at
@@ -43,6 +46,7 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
     """
     from .. import workloads
     from ..history import Recorder
+    from .watch import live_view
 
     common.check_writable(path, regular=True)
     with common.open_board(port, baud, wire.Role.SOURCE) as board:
@@ -50,7 +54,10 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
                              as_json, transient=True) as read:
             recorder = Recorder.begin(board, path, read)
         start = board.transport.now()
-        with recorder, common.progress(f"running {workload}", chains, as_json) as show:
+        board.describe = lambda: f"{workload}, {recorder.chains} of {chains} chains"
+        view = live_view(board) if live else contextlib.nullcontext()
+        with recorder, view, common.progress(f"running {workload}", chains,
+                                             as_json or live) as show:
 
             def submitted(_: Any) -> None:
                 recorder.mark_now_and_then()

@@ -194,6 +194,21 @@ def test_link_in_one_direction(board, farside):
     assert json.loads(text)["control"] == 0b110001
 
 
+def test_watch(board, farside):
+    source, target = board.ports.source, board.ports.target
+    code, text, _ = farside("watch", source, target, "--json", "--samples", 2, "--interval",
+                            "50ms")
+    assert code == 0
+    for line in text.splitlines():
+        values = json.loads(line)
+        assert values["source"]["port"] == source
+        assert [link["up"] for link in values["target"]["links"]] == [True, True]
+    assert len(text.splitlines()) == 2
+    code, text, _ = farside("watch", source, "--samples", 1, "--interval", "50ms")
+    assert code == 0
+    assert "source: links up; 0.0 chains/s" in text
+
+
 def run_and_check(farside, board, workload, log):
     code, text, _ = farside("run", workload, "--source", board.ports.source, "--history", log,
                             "--chains", 40, "--seed", 5, "--settle", "--json")
@@ -331,6 +346,7 @@ PORT_COMMANDS = {
     "sets": ["sets", "PORT"],
     "assign": ["sets", "PORT", "--assign", "1=0"],
     "stats": ["stats", "PORT"],
+    "watch": ["watch", "PORT"],
     "link": ["link", "PORT", "0", "--cut"],
     "write": ["write", "PORT", "0:0", "TRACK"],
     "read": ["read", "PORT", "0:0", "OUT"],
@@ -536,6 +552,10 @@ def test_values_outside_the_board(board, refused, track_file, tmp_path, argument
     (["nonsense"], "nonsense"),
     (["info", "--nonsense", "x"], "--nonsense"),
     (["info"], "PORT"),
+    (["watch"], "SOURCE"),
+    (["watch", "x", "x"], "the source's port"),
+    (["watch", "x", "--interval", "1ms"], ["1 ms", "at least 50 ms"]),
+    (["watch", "x", "--samples", "0"], "0"),
     (["check", "--history", "x"], "--image FILE or --target PORT"),
     (["check", "--history", "x", "--image", "y", "--target", "z"], "either"),
 ])

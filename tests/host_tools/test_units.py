@@ -72,7 +72,7 @@ def test_assignment():
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    (0, "0 s"), (0.0213, "21.3 ms"), (2, "2 s"), (5e-6, "5 us"), (5e-9, "5 ns")])
+    (0, "0 s"), (4321, "4321 s"), (0.0213, "21.3 ms"), (2, "2 s"), (5e-6, "5 us"), (5e-9, "5 ns")])
 def test_show_seconds(value, text):
     assert units.show_seconds(value) == text
 
