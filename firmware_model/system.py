@@ -519,15 +519,15 @@ class System:
         raise InvariantError("I9", f"no end after {limit} events: "
                                    f"{[str(e) for e in self.enabled_events()][:4]}")
 
-    def settle(self, *, choose: random.Random | None = None) -> None:
+    def settle(self, *, choose: random.Random | None = None, limit: int = 1_000_000) -> None:
         """Destage every set and run until nothing is pending. Requires one link that is not cut
         and commits that are not held; raises InvariantError (I9) if progress stops."""
-        self.run(choose=choose)         # a reset may not have been noticed yet
+        self.run(choose=choose, limit=limit)        # a reset may not have been noticed yet
         while self.pending:
             for set_ in range(self.geometry.sets):
                 self.source.request_destage(set_)
             before = self._progress()
-            self.run(choose=choose)
+            self.run(choose=choose, limit=limit)
             if self.pending and before == self._progress():
                 raise InvariantError("I9", f"sets {self._stuck()} are pending and nothing moves")
 

@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         self.system.hold(False)
         for link in range(G.links):
             self.system.restore_link(link)
-        self.system.settle(choose=random.Random(seed))
+        self.system.settle(choose=random.Random(seed), limit=5000)
         assert self.system.source.image() == self.system.target.image()
         for mine, there in zip(self.system.source.pages, self.system.target.pages, strict=True):
             assert mine.chains == mine.acked == there.chains
