@@ -14,7 +14,7 @@ import enum
 import zlib
 from dataclasses import dataclass
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = 0x46415253          # "FARS" read as a register
 
 DELIMITER = 0x00

@@ -8,6 +8,7 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin
 from .interfaces import Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape
+from .liaison import Control
 from .metadata import PageAccess
 from .sequencer import Notice
 
@@ -39,6 +40,10 @@ class Dispatcher(wiring.Component):
     A descriptor, once offered, stays until its link takes it; only if the link goes down is it
     withdrawn and the frame given to another one.
 
+    Only sets that are ``running`` are looked at. Frames of the liaison go before groups, like an
+    order packet on the home link; one whose link goes down meanwhile, or that finds none, is
+    dropped: it may not be true any more, and whoever needs it asks again.
+
     Parameters
     ----------
     geometry : Geometry
@@ -47,6 +52,10 @@ class Dispatcher(wiring.Component):
     -------
     notice : In(Notice)
         From the sequencer.
+    running : In(sets)
+        Sets whose groups may be sent.
+    control : In(stream.Signature(Control(geometry)))
+        From the liaison.
     up : In(links)
         Links with a session.
     room : In(links)
@@ -64,6 +73,8 @@ class Dispatcher(wiring.Component):
         self.geometry = geometry
         super().__init__({
             "notice": In(Notice(geometry)),
+            "running": In(geometry.sets),
+            "control": In(stream.Signature(Control(geometry))),
             "up": In(geometry.links),
             "room": In(geometry.links),
             "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
@@ -84,7 +95,7 @@ class Dispatcher(wiring.Component):
         m.d.sync += todo.eq((todo & ~Mux(finished, 1 << set_, 0))
                             | Mux(self.notice.valid, 1 << self.notice.set, 0))
         m.submodules.turn = turn = RoundRobin(g.sets)
-        m.d.comb += [turn.requests.eq(todo), turn.last.eq(set_)]
+        m.d.comb += [turn.requests.eq(todo & self.running), turn.last.eq(set_)]
 
         # The group at hand and the place in it.
         epoch = Signal(8)
@@ -96,8 +107,9 @@ class Dispatcher(wiring.Component):
         slot = Signal(slot_shape(g))
         order = Signal()
         alive = Signal()                # seen one clock after SENT was addressed
+        control = Signal()              # the frame at hand is the liaison's
         m.d.comb += [
-            order.eq(left == 0),
+            order.eq((left == 0) | control),
             alive.eq(((meta.page_rdata + 1)[:16] == gseq) & ~restart),
             meta.state_addr.eq(index),
             meta.link_addr.eq(index),
@@ -108,12 +120,16 @@ class Dispatcher(wiring.Component):
         patient = Signal(init=1)
         link = Signal(range(g.links))
         choice, chosen = self._choose_link(m, set_, order, patient, link)
-        self._frame(m, set_, epoch, gseq, count, index, slot, order)
+        self._frame(m, set_, epoch, gseq, count, index, slot, order, control)
 
         pages = PageAccess(g, meta, set_)
         with m.FSM():
             with m.State("AWAIT_WORK"):
-                with m.If(turn.valid):
+                m.d.sync += [restart.eq(0), control.eq(self.control.valid)]
+                with m.If(self.control.valid):
+                    m.d.sync += set_.eq(self.control.payload.set)
+                    m.next = "AWAIT_LINK"
+                with m.Elif(turn.valid):
                     m.d.sync += set_.eq(turn.next)
                     m.next = "LOCK_SET"
 
@@ -149,11 +165,16 @@ class Dispatcher(wiring.Component):
             # -- one frame
             with m.State("AWAIT_LINK"):
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(restart):
+                with m.If(control & ~self.up.any()):
+                    m.d.comb += self.control.ready.eq(1)
+                    m.next = "AWAIT_WORK"
+                with m.Elif(~control & (restart | ~self.running.bit_select(set_, 1))):
                     m.next = "AWAIT_WORK"
                 with m.Elif(chosen):
                     m.d.sync += link.eq(choice)
                     m.next = "LOCK_TRACK"
+                    with m.If(control):
+                        m.next = "OFFER_FRAME"
                 with m.Elif(waited.all()):
                     m.d.sync += patient.eq(0)
             with m.State("LOCK_TRACK"):
@@ -174,7 +195,10 @@ class Dispatcher(wiring.Component):
                 for n, submit in enumerate(self.submit):
                     with m.If(link == n):
                         m.d.comb += [submit.valid.eq(up), taken.eq(submit.ready & up)]
-                with m.If(~up):
+                with m.If(control & (taken | ~up)):
+                    m.d.comb += self.control.ready.eq(1)
+                    m.next = "AWAIT_WORK"
+                with m.Elif(~up):
                     m.next = "AWAIT_LINK"
                 with m.Elif(taken & order):
                     m.next = "LOCK_TO_MOVE_ON"
@@ -230,14 +254,17 @@ class Dispatcher(wiring.Component):
                 m.d.sync += last_track.eq(Mux(last_track == g.links - 1, 0, last_track + 1))
         return last_track
 
-    def _frame(self, m, set_, epoch, gseq, count, index, slot, order):
+    def _frame(self, m, set_, epoch, gseq, count, index, slot, order, control):
         """The frame that is offered, the same to all links; valid says to which."""
         g = self.geometry
         frame = Signal(Descriptor)
         track_header = header_const(m, Type.DATA, set=set_, epoch=epoch, gseq=gseq,
                                     volume=index[g.track_bits:], track=index[:g.track_bits])
         order_header = header_const(m, Type.ORDER, set=set_, epoch=epoch, gseq=gseq, count=count)
-        with m.If(order):
+        with m.If(control):
+            m.d.comb += [frame.type.eq(self.control.payload.type),
+                         frame.header.eq(self.control.payload.header)]
+        with m.Elif(order):
             m.d.comb += [frame.type.eq(Type.ORDER), frame.header.eq(order_header),
                          frame.kind.eq(PayloadKind.ORDER), frame.arg.eq(Cat(gseq, set_))]
         with m.Else():

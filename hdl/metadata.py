@@ -34,7 +34,7 @@ class PageAccess:
     """What a client of the metadata does with the page of one set, as statements for a clock.
 
     Each method returns a list for ``m.d.comb``, which holds the lock (``req``) and drives the
-    page memory. What is looked at stands in ``page_rdata`` a clock later.
+    page memory. What is looked at is ``found`` a clock later.
 
     Parameters
     ----------
@@ -48,6 +48,7 @@ class PageAccess:
         self._geometry = geometry
         self._meta = meta
         self._set = set_
+        self.found = meta.page_rdata
 
     def look(self, word):
         """Read ``word`` (a ``wire.SetWord``)."""

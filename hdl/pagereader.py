@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import SET_PAGE_WORDS, Code, Reg
+from firmware_model.wire import SET_PAGE_WORDS, Code, Reg, SetWord, SourceFlag
 
 from .interfaces import MetadataPort, RegisterPort
 
@@ -29,6 +29,8 @@ class PageReader(wiring.Component):
     -------
     bus : In(RegisterPort())
         Full addresses. Unknown sets answer BAD_REGISTER, writes READ_ONLY.
+    running, resyncing, used : In(sets)
+        Flags that the source keeps in registers: they show in the word FLAGS.
     meta : Out(MetadataPort)
     """
 
@@ -36,6 +38,9 @@ class PageReader(wiring.Component):
         self.geometry = geometry
         super().__init__({
             "bus": In(RegisterPort()),
+            "running": In(geometry.sets),
+            "resyncing": In(geometry.sets),
+            "used": In(geometry.sets),
             "meta": Out(MetadataPort(geometry, state)),
         })
 
@@ -47,6 +52,12 @@ class PageReader(wiring.Component):
             self.meta.page_addr.eq(offset),
             self.bus.rdata.eq(self.meta.page_rdata),
         ]
+        flags = {SourceFlag.RUNNING: self.running, SourceFlag.RESYNC: self.resyncing,
+                 SourceFlag.USED: self.used}
+        with m.If(offset[:_WORD_BITS] == SetWord.FLAGS):
+            set_ = offset[_WORD_BITS:_WORD_BITS + self.geometry.set_bits]
+            m.d.comb += self.bus.rdata.eq(self.meta.page_rdata | sum(
+                Mux(bits.bit_select(set_, 1), flag, 0) for flag, bits in flags.items()))
         with m.FSM():
             with m.State("WAIT"):
                 with m.If(self.bus.req & (offset[_WORD_BITS:] >= self.geometry.sets)):

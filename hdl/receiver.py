@@ -4,8 +4,17 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import ENTRY_BYTES, GROUP_COUNT, GROUP_HEAD, GROUP_RECEIVED, SetWord, Type
+from firmware_model.wire import (
+    ENTRY_BYTES,
+    GROUP_COUNT,
+    GROUP_HEAD,
+    GROUP_RECEIVED,
+    SetWord,
+    TargetFlag,
+    Type,
+)
 
+from .follower import CONTROL_TYPES
 from .interfaces import (
     Event,
     MemoryPort,
@@ -34,10 +43,13 @@ class Receiver(wiring.Component):
       duplicate; for a committed group the status is sent again. A track of a group that is
       complete is a repetition even where the track is not staged any more: the commit engine may
       be between two of the group's chains.
-    * Anything else (type, length, count, set, epoch, volume, track, window, an order packet that
-      names what does not exist or whose last entry ends no chain): dropped, counted as rejected.
+    * Frames that start or restart a set go to the :class:`.follower.Follower`; no other frame is
+      looked at meanwhile.
+    * Anything else (type, length, count, set, epoch, volume, track, window, a set that is not
+      FOLLOWING, an order packet that names what does not exist or whose last entry ends no
+      chain): dropped, counted as rejected.
 
-    The lock is held for at most 8 clocks at a time: an order packet is checked without it, and
+    The lock is held for at most 9 clocks at a time: an order packet is checked without it, and
     threaded one entry a hold. Only this component writes ``HEAD`` and a ``COUNT`` of 0, and
     groups without ``COUNT`` do not commit, so nothing it has seen changes between two holds.
 
@@ -52,6 +64,8 @@ class Receiver(wiring.Component):
         What the links' SlotWriters have in hand: the payload of the frame in ``events``.
     take : Out(1).array(links)
         Pulse: the slot is ours.
+    control : Out(stream.Signature(Event))
+        Frames for the Follower.
     free : Out(stream.Signature(slot))
         Slots to the free list. Never offered while the lock is held.
     memory : Out(MemoryPort)
@@ -75,6 +89,7 @@ class Receiver(wiring.Component):
             "slot": In(slot).array(links),
             "slot_valid": In(1).array(links),
             "take": Out(1).array(links),
+            "control": Out(stream.Signature(Event)),
             "free": Out(stream.Signature(slot)),
             "memory": Out(MemoryPort(slot.width + geometry.offset_bits)),
             "meta": Out(MetadataPort(geometry, TargetState(geometry))),
@@ -169,9 +184,14 @@ class Receiver(wiring.Component):
                 with m.Elif(meta.gnt):
                     m.next = "CHECK_EPOCH"
             with m.State("CHECK_EPOCH"):
+                m.d.comb += pages.look(SetWord.FLAGS)
+                m.next = "CHECK_FOLLOWING"
+                with m.If(meta.page_rdata != epoch):
+                    drop(self.rejected)
+            with m.State("CHECK_FOLLOWING"):
                 m.d.comb += pages.look(SetWord.DONE)
                 m.next = "MEASURE_AHEAD"
-                with m.If(meta.page_rdata != epoch):
+                with m.If(~(meta.page_rdata & TargetFlag.FOLLOWING).any()):
                     drop(self.rejected)
             with m.State("MEASURE_AHEAD"):
                 m.d.comb += pages.look_group(gseq, GROUP_COUNT)
@@ -260,25 +280,33 @@ class Receiver(wiring.Component):
         picked = Signal(data.StructLayout({"good": 1, "slot": slot_shape(g)}))
         order = data.View(header(Type.ORDER), event.header)
         well_formed = Signal()
+        control = Signal()              # not for us
 
+        m.d.comb += [
+            self.control.valid.eq(here & control),
+            self.control.payload.eq(event),
+        ]
         with m.Switch(event.type):
+            with m.Case(*CONTROL_TYPES):
+                m.d.comb += control.eq(1)
             with m.Case(Type.DATA):
                 m.d.comb += well_formed.eq(event.length == g.track_bytes)
             with m.Case(Type.ORDER):
                 m.d.comb += well_formed.eq((order.count != 0) & (order.count <= g.group_limit)
                                            & (event.length == ENTRY_BYTES * order.count))
         m.d.comb += picked.good.eq(here & well_formed & (order.set < g.sets))
-        m.d.comb += self.rejected.eq(here & ~picked.good)
+        m.d.comb += self.rejected.eq(here & ~picked.good & ~control)
         with m.Switch(turn):
             for n in range(g.links):
                 with m.Case(n):
                     m.d.comb += [
                         event.eq(self.events[n].payload),
                         here.eq(self.events[n].valid),
-                        self.events[n].ready.eq(1),
+                        self.events[n].ready.eq(self.control.ready | ~control),
                         picked.slot.eq(self.slot[n]),
                         self.take[n].eq(picked.good),
                     ]
-        with m.If(Cat(e.valid for e in self.events).any()):
+        waiting = self.control.valid & ~self.control.ready
+        with m.If(Cat(e.valid for e in self.events).any() & ~waiting):
             m.d.sync += turn.eq(Mux(turn == g.links - 1, 0, turn + 1))
         return event, picked

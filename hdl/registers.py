@@ -69,7 +69,7 @@ class Registers(wiring.Component):
         Window ``VOLUME_SET``; source only.
     channel : Out(RegisterPort())
         Window ``CHANNEL``; only if asked for.
-    generation : In(8)
+    generation : In(8), life : In(16)
     free_slots : In(17)
     links_up : In(links)
     slow_tick, poll_tick : Out(1)
@@ -96,6 +96,7 @@ class Registers(wiring.Component):
             "counters": Out(RegisterPort()),
             "pages": Out(RegisterPort()),
             "generation": In(8),
+            "life": In(16),
             "free_slots": In(17),
             "links_up": In(geometry.links),
             "slow_tick": Out(1),
@@ -132,7 +133,6 @@ class Registers(wiring.Component):
             Reg.WINDOW: g.window, Reg.VOLUMES_PER_SET: g.volumes_per_set,
             Reg.CLOCK_HZ: g.clock_hz, Reg.HOST_DIVISOR: g.divisor(g.host_baud),
             Reg.LINK_DIVISOR: g.divisor(g.link_baud),
-            Reg.LIFE: 0,
         }
 
     def elaborate(self, platform):
@@ -173,6 +173,8 @@ class Registers(wiring.Component):
                     m.d.comb += [known.eq(1), value.eq(constant)]
             with m.Case(Reg.GENERATION):
                 m.d.comb += [known.eq(1), value.eq(self.generation)]
+            with m.Case(Reg.LIFE):
+                m.d.comb += [known.eq(1), value.eq(self.life)]
             with m.Case(Reg.CYCLES):
                 m.d.comb += [known.eq(1), value.eq(cycles)]
                 with m.If(answer & ~bus.we):

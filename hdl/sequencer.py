@@ -4,17 +4,18 @@ from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, TargetFlag, Type
 
 from .arbiter import RoundRobin, StreamMerge
 from .interfaces import Event, MetadataPort, SourceState, header
+from .liaison import Request
 from .metadata import PageAccess
 from .mutations import Mutation, checked, has, lacks
 
 __all__ = ["Notice", "Sequencer", "Status", "StatusFilter"]
 
-# Commit status of a set, as STATUS carries it: every group up to ``gseq`` has committed.
-Status = data.StructLayout({"set": 8, "epoch": 8, "gseq": 16})
+# What STATUS carries: every group of the set up to ``gseq`` has committed, and whom it follows.
+Status = header(Type.STATUS)
 
 
 def Notice(geometry):
@@ -50,14 +51,13 @@ class StatusFilter(wiring.Component):
         m = Module()
         m.submodules.merge = merge = StreamMerge(self.geometry.links, Status)
         wiring.connect(m, merge.o, wiring.flipped(self.status))
-        assert list(Status.members) == list(header(Type.STATUS).members)[:3]
         for n, events in enumerate(self.events):
             event = events.payload
             good = Signal()
             m.d.comb += [
                 good.eq((event.type == Type.STATUS) & (event.length == 0)),
                 merge.i[n].valid.eq(events.valid & good),
-                merge.i[n].payload.eq(event.header[:Status.size]),
+                merge.i[n].payload.eq(event.header),
                 events.ready.eq(merge.i[n].ready | ~good),
                 self.rejected[n].eq(events.valid & ~good),
             ]
@@ -93,6 +93,21 @@ class Sequencer(wiring.Component):
     sent), or when a link lost its session, the dispatcher is told to send every group that is out
     again, verbatim: same set, epoch and sequence number.
 
+    *Start*: groups are sent only of sets that are ``running``. A set begins to run when a status
+    says that the target follows our ``life`` in the set's epoch. Of a status that says otherwise
+
+    * another life, or neither FOLLOWING nor ASKED: an ASK is due;
+    * ASKED, in this epoch, and the set runs: the target has lost its memory. No set runs any more,
+      ``lost`` pulses, and all links must start new sessions;
+    * ASKED, in this epoch, and the set does not run: the next epoch begins, and everything that is
+      out will be sent again. If nothing is WRITTEN there and the set is not ``used``, BEGIN is
+      due. Otherwise RESYNC: the set is ``resyncing``, and where that ends is not known yet;
+    * ASKED, in the epoch before: the frame for this one is due again, unless the set runs already;
+    * ASKED, in any other epoch: an ASK is due. FOLLOWING in any other epoch: nothing.
+
+    A set that does not run asks at every slow tick. One that is resyncing is so until everything up
+    to chain RESYNC_LOW, RESYNC_HIGH has committed and the target knows it (RESYNCED).
+
     A cut takes ``2 * tracks + 14`` clocks under the lock and a clear ``2 * tracks + 17``, whatever
     the number of tracks of the volumes (I10). Nothing is awaited under the lock.
 
@@ -115,9 +130,21 @@ class Sequencer(wiring.Component):
         In slow ticks, 0 for never.
     link_lost : In(1)
         Pulse: a link has dropped frames that it had taken.
+    life : In(16)
+        Ours.
+    use : In(sets)
+        Pulses: the target may hold something of these sets.
     meta : Out(MetadataPort)
     notice : Out(Notice)
         Pulse, while the lock is held.
+    request : Out(Request)
+        Pulse: to the liaison.
+    running, resyncing, used : Out(sets)
+        ``wire.SourceFlag`` of the sets.
+    lost : Out(1)
+        Pulse: see above.
+    resynced : Out(1)
+        Pulse for each set that has been resynchronised.
     reconnect, reconnect_index : Out
         Pulse: the volume of this track index is connected again.
     credit : Out(range(staging_slots + 1))
@@ -144,8 +171,16 @@ class Sequencer(wiring.Component):
             "slow_tick": In(1),
             "group_timeout": In(16),
             "link_lost": In(1),
+            "life": In(16),
+            "use": In(geometry.sets),
             "meta": Out(MetadataPort(geometry, SourceState(geometry))),
             "notice": Out(Notice(geometry)),
+            "request": Out(Request(geometry)),
+            "running": Out(geometry.sets),
+            "resyncing": Out(geometry.sets),
+            "used": Out(geometry.sets),
+            "lost": Out(1),
+            "resynced": Out(1),
             "reconnect": Out(1),
             "reconnect_index": Out(geometry.track_index_bits),
             "credit": Out(range(geometry.staging_slots + 1), init=geometry.staging_slots),
@@ -187,13 +222,17 @@ class Sequencer(wiring.Component):
         task = Signal(Task)
         epoch = Signal(8)
         gseq = Signal(16)
+        ours = Signal()                 # the status is about our life
+        flags = Signal(4)               # TargetFlag, of the status
+        runs = Signal()
         done = Signal(16)
         sent = Signal(16)
         next_ = Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
         in_flight = Signal(16)
         oldest = Signal(16)             # group that is cleared next
-        m.d.comb += [in_flight.eq(next_ - 1 - done), oldest.eq(done + 1)]
+        m.d.comb += [in_flight.eq(next_ - 1 - done), oldest.eq(done + 1),
+                     runs.eq((self.running & here).any())]
 
         # A walk over the tracks of a group.
         head = Signal(g.track_index_bits)
@@ -208,6 +247,7 @@ class Sequencer(wiring.Component):
             meta.volume_addr.eq(index[g.track_bits:]),
             self.reconnect_index.eq(index),
             self.notice.set.eq(set_),
+            self.request.set.eq(set_),
         ]
 
         pages = PageAccess(g, meta, set_)
@@ -221,7 +261,8 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.status.ready.eq(1)
                 with m.If(self.status.valid):
                     m.d.sync += [task.eq(Task.STATUS), set_.eq(status.set),
-                                 epoch.eq(status.epoch), gseq.eq(status.gseq)]
+                                 epoch.eq(status.epoch), gseq.eq(status.gseq),
+                                 flags.eq(status.flags), ours.eq(status.life == self.life)]
                     m.next = "LOCK"
                     with m.If(status.set >= g.sets):
                         m.d.comb += self.rejected.eq(1)
@@ -283,21 +324,24 @@ class Sequencer(wiring.Component):
                         with m.Else():
                             m.next = "READ_FIRST"
                     with m.Case(Task.STATUS):
-                        ahead = Signal(16)      # groups that this status clears
-                        m.d.comb += ahead.eq(gseq - done)
-                        with m.If((word == epoch) & (ahead != 0) & (ahead <= in_flight)):
-                            m.next = "FIND_GROUP"
+                        self._judge_status(m, pages, here, ours, flags, runs, epoch, word,
+                                           gseq - done, in_flight)
                     with m.Case(Task.REWIND):
                         m.next = "REWIND_SENT"
                     with m.Case(Task.AGE):
-                        with m.If((in_flight != 0) & (sent == (next_ - 1)[:16])):
+                        with m.If(~runs):
+                            m.d.comb += self.request.ask.eq(1)
+                        with m.Elif((in_flight != 0) & (sent == (next_ - 1)[:16])):
                             m.next = "WRITE_AGE"
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
                                 m.next = "REWIND_SENT"
 
             self._cut(m, pages, here, next_, word, head, index, count, room, drop_destage,
                       drop_poll)
-            self._clear(m, pages, done, sent, oldest, index, count, chains, acked, blocked)
+            self._clear(m, pages, here, done, sent, oldest, index, count, chains, acked, blocked)
+
+            self._step(m, pages, here, word)
+            self._end_resync(m, pages, here, flags, acked)
 
             # -- send again
             with m.State("WRITE_AGE"):
@@ -317,9 +361,84 @@ class Sequencer(wiring.Component):
         # After the machine, so that what comes in the clock of a visit is not lost.
         with m.If(self.link_lost):
             m.d.sync += rewinds.eq((1 << g.sets) - 1)
+        with m.If(self.use.any()):
+            m.d.sync += self.used.eq(self.used | self.use)
         with m.If(self.slow_tick):
             m.d.sync += ticks.eq((1 << g.sets) - 1)
         return m
+
+    def _judge_status(self, m, pages, here, ours, flags, runs, epoch, our_epoch, ahead, in_flight):
+        """What a commit status means; ``ahead`` groups would be cleared."""
+        follows = (flags & TargetFlag.FOLLOWING).any()
+        asked = (flags & TargetFlag.ASKED).any()
+        groups = Signal(16)
+        behind = Signal(8)              # epochs
+        m.d.comb += [groups.eq(ahead), behind.eq(our_epoch - epoch)]
+        with m.If(~ours | ~(follows | asked)):
+            m.d.comb += self.request.ask.eq(1)
+        with m.Elif(follows):
+            with m.If(behind == 0):
+                m.d.comb += [self.notice.valid.eq(~runs), self.notice.rewound.eq(1)]
+                m.d.sync += self.running.eq(self.running | here)
+                with m.If((groups != 0) & (groups <= in_flight)):
+                    m.next = "FIND_GROUP"
+                with m.Elif((self.resyncing & here).any()):
+                    m.d.comb += pages.look(SetWord.RESYNC_LOW)
+                    m.next = "READ_END_LOW"
+        with m.Elif(behind == 0):
+            with m.If(runs):
+                m.d.comb += self.lost.eq(1)
+                m.d.sync += self.running.eq(0)
+            with m.Else():
+                with m.If((flags & TargetFlag.WRITTEN).any() | (self.used & here).any()):
+                    m.d.sync += self.resyncing.eq(self.resyncing | here)
+                m.next = "WRITE_EPOCH"
+        with m.Elif(behind == 1):
+            m.d.comb += self.request.begin.eq(~runs)
+        with m.Else():
+            m.d.comb += self.request.ask.eq(1)
+
+    def _step(self, m, pages, here, our_epoch):
+        """Begin the next epoch; then everything that is out is to be sent again."""
+        with m.State("WRITE_EPOCH"):
+            epoch = Signal(8)
+            m.d.comb += [epoch.eq(our_epoch + 1), *pages.put(SetWord.EPOCH, epoch),
+                         self.request.begin.eq(1)]
+            m.next = "REWIND_SENT"
+            with m.If((self.resyncing & here).any()):
+                m.next = "FORGET_END_LOW"
+        with m.State("FORGET_END_LOW"):
+            m.d.comb += pages.put(SetWord.RESYNC_LOW, 0xFFFF)
+            m.next = "FORGET_END_HIGH"
+        with m.State("FORGET_END_HIGH"):
+            m.d.comb += pages.put(SetWord.RESYNC_HIGH, 0xFFFF)
+            m.next = "REWIND_SENT"
+
+    def _end_resync(self, m, pages, here, flags, end):
+        """Everything is acknowledged: has the resynchronisation come to its end?"""
+        found = pages.found
+        borrow = Signal()               # of ACKED - end
+        with m.State("READ_END_LOW"):
+            m.d.comb += pages.look(SetWord.RESYNC_HIGH)
+            m.d.sync += end[:16].eq(found)
+            m.next = "READ_END_HIGH"
+        with m.State("READ_END_HIGH"):
+            m.d.comb += pages.look(SetWord.ACKED_LOW)
+            m.d.sync += end[16:].eq(found)
+            m.next = "COMPARE_LOW"
+        with m.State("COMPARE_LOW"):
+            m.d.comb += pages.look(SetWord.ACKED_HIGH)
+            m.d.sync += borrow.eq(found < end[:16])
+            m.next = "COMPARE_HIGH"
+        with m.State("COMPARE_HIGH"):
+            m.next = "CHOOSE_WORK"
+            with m.If((found < end[16:]) | ((found == end[16:]) & borrow)):
+                pass
+            with m.Elif((flags & TargetFlag.INCONSISTENT).any()):
+                m.d.comb += self.request.resynced.eq(1)
+            with m.Else():
+                m.d.comb += self.resynced.eq(1)
+                m.d.sync += self.resyncing.eq(self.resyncing & ~here)
 
     def _cut(self, m, pages, here, next_, unsent, head, index, count, room, drop_destage,
              drop_poll):
@@ -375,7 +494,7 @@ class Sequencer(wiring.Component):
             ]
             m.next = "CHOOSE_WORK"
 
-    def _clear(self, m, pages, done, sent, oldest, index, count, chains, acked, blocked):
+    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, acked, blocked):
         """Clear the oldest group, let go of the lock, and look whether there is another."""
         meta = self.meta
         state, volume = meta.state_rdata, meta.volume_rdata
@@ -440,7 +559,7 @@ class Sequencer(wiring.Component):
             m.next = "NOTE_PROGRESS"
         with m.State("NOTE_PROGRESS"):
             m.d.comb += [*pages.put(SetWord.AGE, 0), self.group_done.eq(1)]
-            m.d.sync += blocked.eq(0)
+            m.d.sync += [blocked.eq(0), self.used.eq(self.used | here)]
             m.next = "LET_GO"
         with m.State("LET_GO"):
             m.next = "LOCK"

@@ -9,6 +9,7 @@ from .chain import ChainProcessor
 from .counters import Tally
 from .dispatcher import Dispatcher
 from .interfaces import SourceState
+from .liaison import Liaison
 from .orderwalker import OrderWalker
 from .poller import Poller
 from .sequencer import Sequencer, StatusFilter
@@ -72,6 +73,11 @@ class SourceCore(Core):
                 "fault": Out(1),
             })
 
+    @property
+    def _life(self):
+        """Never 0, another one after each reset."""
+        return (self.generation + 1)[:16]
+
     def furnish(self, m, parts):
         g = self.geometry
         m.submodules.router = router = SinkRouter([Type.CHAIN, Type.WRITE])
@@ -82,6 +88,7 @@ class SourceCore(Core):
         m.submodules.poller = poller = Poller()
         m.submodules.status = status = StatusFilter(g)
         m.submodules.sequencer = sequencer = Sequencer(g, mutation=self.mutation)
+        m.submodules.liaison = liaison = Liaison(g)
         m.submodules.dispatcher = dispatcher = Dispatcher(g)
         walkers = [OrderWalker(g) for _ in range(g.links)]
         free_list, host_port, registers = parts.free_list, parts.host_port, parts.registers
@@ -136,6 +143,20 @@ class SourceCore(Core):
 
         # -- links --------------------------------------------------------------------------
         connect(m, status.status, sequencer.status)
+        connect(m, liaison.frames, dispatcher.control)
+        m.d.comb += [
+            sequencer.life.eq(self._life),
+            liaison.life.eq(self._life),
+            registers.life.eq(self._life),
+            liaison.request.eq(sequencer.request),
+            liaison.resyncing.eq(sequencer.resyncing),
+            liaison.ask_all.eq(Cat(link.started for link in self.links).any()),
+            liaison.forget.eq(sequencer.lost),
+            dispatcher.running.eq(sequencer.running),
+            sequencer.use.eq(volumes.use),
+            *(getattr(part, name).eq(getattr(sequencer, name))
+              for part in (volumes, parts.pages) for name in ("running", "resyncing", "used")),
+        ]
         for n, (link, walker) in enumerate(zip(self.links, walkers, strict=True)):
             m.submodules[f"walker_{n}"] = walker
             connect(m, flipped(link.events), status.events[n])
@@ -165,6 +186,6 @@ class SourceCore(Core):
             add.lookups.eq(chain.lookup),
             add.lookup_clocks.eq(chain.looking_up),
         ]
-        lockers = [chain.meta, sequencer.meta, dispatcher.meta, volumes.meta,
+        lockers = [chain.meta, sequencer.meta, liaison.meta, dispatcher.meta, volumes.meta,
                    *(walker.meta for walker in walkers)]
         return lockers, [writer.memory, *(walker.memory for walker in walkers)]

@@ -15,11 +15,12 @@ __all__ = ["StatusSender"]
 class StatusSender(wiring.Component):
     """Sends STATUS for every set that is due, in turn.
 
-    The status is cumulative (``DONE`` when it is made), so notices that come while a set waits
-    need no second frame. It goes out on link ``set % links``, or the next one that is up; while
-    none is up, it stays due. A link that is given up may take statuses with it, perhaps the last
-    ones of sets that have nothing else to say; so whenever a link comes up or goes down, and
-    whenever a frame of a committed group comes again, the status is due again (R19).
+    Besides, it says what the set's flags are, which life of the source is followed, and how often
+    this side was reset. The status is cumulative (``DONE`` when it is made), so notices that come
+    while a set waits need no second frame. It goes out on link ``set % links``, or the next one
+    that is up; while none is up, it stays due. A link that is given up may take statuses with it,
+    perhaps the last ones of sets that have nothing else to say; so whenever a link comes up or
+    goes down, and whenever a frame of a committed group comes again, the status is due again (R19).
 
     A status waits for its link; the link must take or drop descriptors when it loses its session.
 
@@ -29,8 +30,10 @@ class StatusSender(wiring.Component):
 
     Members
     -------
-    due : In(StructLayout valid, set).array(2)
-        Pulses: from the receiver and the commit engine.
+    due : In(StructLayout valid, set).array(3)
+        Pulses: from the receiver, the commit engine and the follower.
+    life : In(16), generation : In(8)
+        The life that is followed, and our resets.
     links_up : In(links)
     meta : Out(MetadataPort)
     submit : Out(stream.Signature(Descriptor)).array(links)
@@ -40,7 +43,9 @@ class StatusSender(wiring.Component):
         self.geometry = geometry
         notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
         super().__init__({
-            "due": In(notice).array(2),
+            "due": In(notice).array(3),
+            "life": In(16),
+            "generation": In(8),
             "links_up": In(geometry.links),
             "meta": Out(MetadataPort(geometry, TargetState(geometry))),
             "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
@@ -55,6 +60,7 @@ class StatusSender(wiring.Component):
         set_ = Signal(range(g.sets))
         epoch = Signal(8)
         gseq = Signal(16)
+        flags = Signal(8)
         link = Signal(range(g.links))
         were_up = Signal(g.links)
         m.d.sync += were_up.eq(self.links_up)
@@ -63,7 +69,8 @@ class StatusSender(wiring.Component):
             return signal.eq(Mux(signal == count - 1, 0, signal + 1))
 
         pages = PageAccess(g, meta, set_)
-        fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq)
+        fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq, flags=flags,
+                              life=self.life, generation=self.generation)
         for submit in self.submit:
             m.d.comb += [
                 submit.payload.type.eq(Type.STATUS),
@@ -89,8 +96,12 @@ class StatusSender(wiring.Component):
                 m.d.sync += epoch.eq(meta.page_rdata)
                 m.next = "READ_DONE"
             with m.State("READ_DONE"):
-                m.d.comb += meta.req.eq(1)
+                m.d.comb += pages.look(SetWord.FLAGS)
                 m.d.sync += gseq.eq(meta.page_rdata)
+                m.next = "READ_FLAGS"
+            with m.State("READ_FLAGS"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += flags.eq(meta.page_rdata)
                 m.next = "CHOOSE_LINK"
             with m.State("CHOOSE_LINK"):
                 with m.If(self.links_up.bit_select(link, 1)):

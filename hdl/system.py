@@ -61,7 +61,7 @@ class Core(wiring.Component):
     host : In(LinePort())
     links : In(LinePort()).array(links)
     generation : In(8)
-        Resets of this side, where it can count them.
+        Resets of this side. At the source it must differ after each, or the target does not notice.
     channel : Out(RegisterPort())
         Only if asked for.
     ready : Out(1)
@@ -87,8 +87,8 @@ class Core(wiring.Component):
         """Add what this role has of its own, and connect it.
 
         ``parts`` are the common ones by name: ``free_list``, ``host_port``, ``reader``,
-        ``registers``, ``counters``. Returns who needs the metadata and who needs the data memory:
-        lists of MetadataPort and MemoryPort.
+        ``registers``, ``counters``, ``pages``. Returns who needs the metadata and who needs the
+        data memory: lists of MetadataPort and MemoryPort.
         """
         raise NotImplementedError
 
@@ -105,7 +105,7 @@ class Core(wiring.Component):
         m.submodules.pages = pages = PageReader(g, self._state)
         lockers, fetchers = self.furnish(m, SimpleNamespace(
             free_list=free_list, host_port=host_port, reader=reader, registers=registers,
-            counters=counters))
+            counters=counters, pages=pages))
 
         # -- shared memories ----------------------------------------------------------------
         lockers = [*lockers, reader.meta, pages.meta]

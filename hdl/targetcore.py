@@ -7,6 +7,7 @@ from firmware_model.wire import Counter, Role
 
 from .commit import CommitEngine
 from .counters import Tally
+from .follower import Follower
 from .interfaces import TargetState
 from .receiver import Receiver
 from .slotwriter import SlotWriter
@@ -51,6 +52,7 @@ class TargetCore(Core):
     def furnish(self, m, parts):
         g = self.geometry
         m.submodules.receiver = receiver = Receiver(g)
+        m.submodules.follower = follower = Follower(g)
         m.submodules.commit = commit = CommitEngine(g, mutation=self.mutation)
         m.submodules.status = status = StatusSender(g)
         writers = [SlotWriter(g) for _ in range(g.links)]
@@ -68,6 +70,7 @@ class TargetCore(Core):
                 writer.take.eq(receiver.take[n]),
                 status.links_up[n].eq(link.up),
             ]
+        connect(m, receiver.control, follower.events)
         self._share_slots(m, parts.free_list, writers, commit, receiver)
         add = parts.counters.add
         m.d.comb += [
@@ -75,6 +78,10 @@ class TargetCore(Core):
             commit.progress.eq(receiver.progress),
             status.due[0].eq(receiver.due),
             status.due[1].eq(commit.due),
+            status.due[2].eq(follower.due),
+            status.life.eq(follower.life),
+            status.generation.eq(self.generation),
+            registers.life.eq(follower.life),
             commit.hold.eq(registers.hold),
             registers.held.eq(commit.held),
             add.chains.eq(commit.chain),
@@ -82,9 +89,9 @@ class TargetCore(Core):
             add.groups.eq(commit.group),
             add.group_tracks.eq(commit.track),
             add.duplicates.eq(receiver.duplicate),
-            add.rejected.eq(receiver.rejected),
+            add.rejected.eq(receiver.rejected | follower.rejected),
         ]
-        lockers = [receiver.meta, commit.meta, status.meta]
+        lockers = [receiver.meta, follower.meta, commit.meta, status.meta]
         return lockers, [*(writer.memory for writer in writers), receiver.memory]
 
     def _share_slots(self, m, free_list, writers, commit, receiver):

@@ -24,10 +24,12 @@ class VolumeMap(wiring.Component):
     * BAD_REGISTER: there is no such volume,
     * BAD_VALUE: there is no such set,
     * SET_BUSY: a chain is open, or the volume's set has tracks that are not committed at the
-      target, which would leave the set's order list in pieces,
+      target, which would leave the set's order list in pieces, or one of the two sets is not where
+      the other is: both must be running and not resyncing, or neither and the old one not used,
     * SET_FULL: the new set has ``volumes_per_set`` volumes.
 
-    A refusal changes nothing. Answers within 10 clocks of the grant of the lock.
+    A refusal changes nothing. If the old set is used, so is the new one from then on. Answers
+    within 10 clocks of the grant of the lock.
 
     Parameters
     ----------
@@ -39,6 +41,10 @@ class VolumeMap(wiring.Component):
         Window ``VOLUME_SET``, full addresses.
     meta : Out(MetadataPort)
     chain_open : In(1)
+    running, resyncing, used : In(sets)
+        See :class:`.sequencer.Sequencer`.
+    use : Out(sets)
+        Pulse: this set is used from now on.
     """
 
     def __init__(self, geometry):
@@ -47,6 +53,10 @@ class VolumeMap(wiring.Component):
             "bus": In(RegisterPort()),
             "meta": Out(MetadataPort(geometry, SourceState(geometry))),
             "chain_open": In(1),
+            "running": In(geometry.sets),
+            "resyncing": In(geometry.sets),
+            "used": In(geometry.sets),
+            "use": Out(geometry.sets),
         })
 
     def elaborate(self, platform):
@@ -67,6 +77,16 @@ class VolumeMap(wiring.Component):
         ]
 
         old_page, new_page = PageAccess(g, meta, old), PageAccess(g, meta, new)
+
+        # Whether the two sets are in different states towards the target.
+        both = Signal(g.sets)
+        apart = Signal()
+        runs = self.running & both
+        m.d.comb += [
+            both.eq((1 << old) | (1 << new)),
+            apart.eq((self.resyncing & both).any()
+                     | Mux(runs.any(), runs != both, self.used.bit_select(old, 1))),
+        ]
 
         def answer(code):
             m.d.comb += [bus.ack.eq(1), bus.code.eq(code)]
@@ -95,7 +115,7 @@ class VolumeMap(wiring.Component):
             with m.State("CHECK_UNSENT"):
                 m.d.comb += old_page.look(SetWord.NEXT)
                 m.next = "READ_DONE"
-                with m.If(meta.page_rdata != 0):
+                with m.If((meta.page_rdata != 0) | apart):
                     answer(Code.SET_BUSY)
             with m.State("READ_DONE"):
                 m.d.comb += old_page.look(SetWord.DONE)
@@ -116,7 +136,8 @@ class VolumeMap(wiring.Component):
                 m.d.comb += old_page.put(SetWord.VOLUMES, meta.page_rdata - 1)
                 m.next = "JOIN_NEW_SET"
             with m.State("JOIN_NEW_SET"):
-                m.d.comb += [*new_page.put(SetWord.VOLUMES, members + 1), meta.volume_we.eq(1)]
+                m.d.comb += [*new_page.put(SetWord.VOLUMES, members + 1), meta.volume_we.eq(1),
+                             self.use.eq(Mux(self.used.bit_select(old, 1), 1 << new, 0))]
                 answer(Code.OK)
         return m
 

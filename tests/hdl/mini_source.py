@@ -3,7 +3,7 @@
 import dataclasses
 
 from firmware_model import wire
-from firmware_model.wire import Type
+from firmware_model.wire import TargetFlag, Type
 
 
 @dataclasses.dataclass
@@ -27,11 +27,18 @@ class _Set:
     floor: int = 0                      # no reader may see an older prefix than this
 
 
+LIFE = 0x0107
+EPOCH = 1
+
+
 class MiniSource:
     """Random chains in random groups for every set of a geometry.
 
     Keeps the rules that the target relies on: a track is in one uncommitted group only, at most
     ``groups_in_flight`` groups a set and ``staging_slots`` tracks are under way.
+
+    The target must have been told to follow by the frames of :meth:`begin`; after that it is always
+    in epoch ``EPOCH``.
 
     Every version of a track is different from every other, so a track that is read tells which
     prefixes of its set it can belong to.
@@ -54,6 +61,14 @@ class MiniSource:
         return (self.versions.to_bytes(4, "big") * self.geometry.track_bytes)[
             :self.geometry.track_bytes]
 
+    def begin(self):
+        """Frames that make a blank target follow, to be sent in this order."""
+        frames = []
+        for number in range(self.geometry.sets):
+            frames.append(Frame(Type.ASK, {"set": number, "life": LIFE, "epoch": EPOCH - 1}, b""))
+            frames.append(Frame(Type.BEGIN, {"set": number, "epoch": EPOCH}, b""))
+        return frames
+
     def cut(self):
         """Frames of a new group of some set in a random order; empty if there is no room."""
         g, rng = self.geometry, self.rng
@@ -64,7 +79,7 @@ class MiniSource:
         if len(set_.in_flight) == g.groups_in_flight or room < 1:
             return []
         places = rng.sample([p for p in set_.places if p not in pending], rng.randint(1, room))
-        header = {"set": set_.number, "epoch": 0, "gseq": set_.next % 65536}
+        header = {"set": set_.number, "epoch": EPOCH, "gseq": set_.next % 65536}
         frames, entries, rest = [], b"", places
         while rest:
             size = rng.randint(1, len(rest))
@@ -84,7 +99,10 @@ class MiniSource:
     def on_status(self, fields):
         """The target says that every group up to ``gseq`` has committed."""
         state = next(s for s in self.sets if s.number == fields["set"])
-        assert fields["epoch"] == 0
+        if not fields["flags"] & TargetFlag.FOLLOWING:
+            assert fields["gseq"] == 0
+            return
+        assert (fields["epoch"], fields["life"]) == (EPOCH, LIFE)
         ahead = (fields["gseq"] - state.done) % 65536
         assert ahead < state.next - state.done, (
             f"set {state.number}: status for group {fields['gseq']}, which was never sent, "

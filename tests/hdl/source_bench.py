@@ -9,11 +9,11 @@ from amaranth.lib import wiring
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
-from firmware_model.wire import Code, Flag, Reg, SetWord, Type
+from firmware_model.wire import Code, Flag, Reg, SetWord, TargetFlag, Type
 from hdl.arbiter import MemoryArbiter
 from hdl.datamem import DataMemory
 from hdl.freelist import FreeList
-from hdl.interfaces import SourceState
+from hdl.interfaces import PayloadKind, SourceState
 from hdl.metadata import Metadata
 
 from .streams import pauses, stream_get, stream_put, ticks, until
@@ -94,6 +94,9 @@ class FarSide:
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         self.done = [0] * geometry.sets
+        self.epoch = [0] * geometry.sets
+        self.flags = [TargetFlag(0)] * geometry.sets
+        self.life = 0
         self.data: dict[tuple[int, int], dict[tuple[int, int], bytes]] = {}
         self.order: dict[tuple[int, int], list[tuple[int, int, bool]]] = {}
         self.chains: list[list[list[tuple[int, int, bytes]]]] = [[] for _ in range(geometry.sets)]
@@ -101,9 +104,22 @@ class FarSide:
 
     def receive(self, link: int, type_: Type, fields: dict[str, int], payload: bytes) -> int:
         """A frame; returns its set."""
+        set_, gseq = fields["set"], fields.get("gseq", 0)
+        if type_ is Type.ASK:
+            self.life = fields["life"]
+            if not self.flags[set_]:
+                self.epoch[set_] = fields["epoch"]
+                self.flags[set_] = TargetFlag.ASKED
+            return set_
+        if type_ is Type.BEGIN:
+            if fields["epoch"] == self.epoch[set_] + 1:
+                self.epoch[set_] += 1
+                assert fields["gseq"] == self.done[set_] == 0
+                self.flags[set_] |= TargetFlag.FOLLOWING | TargetFlag.WRITTEN
+            return set_
+        assert self.flags[set_] & TargetFlag.FOLLOWING, "sent before the target confirmed"
+        assert fields["epoch"] == self.epoch[set_]
         self.frames.append((link, type_, fields, payload))
-        set_, gseq = fields["set"], fields["gseq"]
-        assert fields["epoch"] == 0
         if (gseq - self.done[set_]) & 0xFFFF > self.geometry.groups_in_flight or \
                 gseq == self.done[set_]:
             return set_                 # committed already
@@ -122,6 +138,11 @@ class FarSide:
             assert old == entries, "order changed between two transmissions (R23)"
         self._commit(set_)
         return set_
+
+    def status(self, set_: int) -> dict[str, int]:
+        """Fields of the set's STATUS."""
+        return {"set": set_, "epoch": self.epoch[set_], "gseq": self.done[set_],
+                "flags": int(self.flags[set_]), "life": self.life}
 
     def _commit(self, set_: int) -> None:
         while True:
@@ -163,7 +184,7 @@ class LinkStandIn:
         self.lose = lose
         self.up = True
         self.stopped = False            # takes nothing, though up
-        self.queue: list[tuple[int, int] | None] = []
+        self.queue: list[dict[str, int] | None] = []
 
     async def run(self, ctx):
         core, n = self.core, self.number
@@ -180,12 +201,13 @@ class LinkStandIn:
             ctx.set(core.links[n].room, 0)
             type_, fields = fields_of(descriptor)
             received = bytearray()
-            ctx.set(payload.kind, descriptor["kind"])
-            ctx.set(payload.arg, descriptor["arg"])
-            ctx.set(payload.start, 1)
-            await ctx.tick()
-            ctx.set(payload.start, 0)
-            last = False
+            last = descriptor["kind"] == PayloadKind.NONE
+            if not last:
+                ctx.set(payload.kind, descriptor["kind"])
+                ctx.set(payload.arg, descriptor["arg"])
+                ctx.set(payload.start, 1)
+                await ctx.tick()
+                ctx.set(payload.start, 0)
             while not last:
                 for _ in range(pauses(self.rng, 0.1, 3)):
                     await ctx.tick()
@@ -194,17 +216,26 @@ class LinkStandIn:
                 last = byte.last
             set_ = self.far.receive(n, type_, fields, bytes(received))
             lost = self.rng.random() < self.lose
-            self.queue.append(None if lost else (set_, self.far.done[set_]))
+            self.queue.append(None if lost else self.far.status(set_))
 
     async def flush(self, ctx):
-        """The session ends, and with it what the link had."""
-        flushed = self.core.links[self.number].flushed
-        ctx.set(flushed, 1)
+        """The session ends, and with it what the link had; the next one begins at once."""
+        port = self.core.links[self.number]
+        ctx.set(port.flushed, 1)
         await ctx.tick()
-        ctx.set(flushed, 0)
+        ctx.set(port.flushed, 0)
+        await self.start(ctx)
+
+    async def start(self, ctx):
+        port = self.core.links[self.number]
+        ctx.set(port.started, 1)
+        await ctx.tick()
+        ctx.set(port.started, 0)
 
     async def answer(self, ctx):
         """Send the statuses, in a process of its own."""
+        await ctx.tick().until(self.core.ready)
+        await self.start(ctx)
         while True:
             if not self.queue:
                 await ctx.tick()
@@ -214,10 +245,9 @@ class LinkStandIn:
                 await ticks(ctx, self.rng.randrange(300))
                 await self.flush(ctx)
                 continue
-            set_, gseq = status
             await stream_put(ctx, self.core.links[self.number].events, {
                 "type": Type.STATUS, "length": 0,
-                "header": header_bits(Type.STATUS, set=set_, epoch=0, gseq=gseq)})
+                "header": header_bits(Type.STATUS, **status)})
 
 
 class Host:

@@ -6,7 +6,15 @@ from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 from hdl.dispatcher import Dispatcher
 from hdl.interfaces import PayloadKind
 
-from .source_bench import SMALL, SourceTables, fields_of, seeded, simulate, ticks
+from .source_bench import (
+    SMALL,
+    SourceTables,
+    fields_of,
+    header_bits,
+    seeded,
+    simulate,
+    ticks,
+)
 
 FOUR = SMALL.replace(links=4)
 
@@ -19,6 +27,7 @@ class Rig(SourceTables):
         links = geometry.links
         self.period = list(period or [20] * links)
         self.up = [True] * links
+        self.stalled = False    # links show room but take nothing
         self.taken = []         # (link, type, fields, kind, arg)
         self.on_take = lambda: None
 
@@ -31,10 +40,10 @@ class Rig(SourceTables):
                 room = up and wait == 0
                 ctx.set(self.dut.up[n], up)
                 ctx.set(self.dut.room[n], room)
-                ctx.set(submit.ready, room)
+                ctx.set(submit.ready, room and not self.stalled)
                 _, _, valid, payload = await ctx.tick().sample(submit.valid, submit.payload)
                 wait = max(0, wait - 1)
-                if valid and room:
+                if valid and room and not self.stalled:
                     self.taken.append((n, *fields_of(payload), payload.kind, payload.arg))
                     wait = self.period[n]
                     self.on_take()
@@ -43,6 +52,7 @@ class Rig(SourceTables):
     def run(self, bench, clocks=20_000):
         async def ready(ctx):
             await self.ready(ctx)
+            ctx.set(self.dut.running, (1 << self.geometry.sets) - 1)
             await bench(ctx)
         simulate(self, ready, clocks=clocks,
                  background=[self.link(n) for n in range(self.geometry.links)])
@@ -308,5 +318,77 @@ def test_random_links_never_lose_a_track():
             assert all(rig.up[frame[0]] for frame in rig.taken)
             assert {f["gseq"] for _, _, f, _, _ in rig.taken} == {gseq}
             assert await rig.sent(ctx, 0) == gseq
+
+    rig.run(bench)
+
+
+def test_only_sets_that_run_are_sent():
+    rig = Rig()
+    g = rig.geometry
+
+    async def bench(ctx):
+        ctx.set(rig.dut.running, 0b10)
+        rig.period = [200, 200]
+        for set_, volume in ((0, 0), (1, 2)):
+            await rig.group(ctx, set_, 1, [g.index(volume, n) for n in range(4)])
+            await rig.notice(ctx, set_)
+        await ticks(ctx, 300)
+        assert {f["set"] for _, _, f, _, _ in rig.taken} == {1}
+        ctx.set(rig.dut.running, 0)             # in the middle of that group
+        seen = len(rig.taken)
+        await ticks(ctx, 600)
+        assert len(rig.taken) <= seen + 1       # at most the one on its way
+        assert await rig.sent(ctx, 1) == 0
+        ctx.set(rig.dut.running, 0b11)
+        await rig.notice(ctx, 1, rewound=True)
+        while sum(frame[1] is Type.ORDER for frame in rig.taken) < 2:
+            await ctx.tick()
+        assert {f["set"] for _, t, f, _, _ in rig.taken if t is Type.ORDER} == {0, 1}
+
+    rig.run(bench)
+
+
+def control(ctx, rig, set_, type_, **fields):
+    """Offer a frame of the liaison."""
+    ctx.set(rig.dut.control.payload, {"set": set_, "type": type_,
+                                      "header": header_bits(type_, set=set_, **fields)})
+    ctx.set(rig.dut.control.valid, 1)
+
+
+@pytest.mark.parametrize(("up", "link"), [([1, 1, 1, 1], 1), ([1, 0, 1, 1], 2), ([1, 0, 0, 0], 0)])
+def test_liaison_frames_go_home_or_to_the_next_link_up(up, link):
+    rig = Rig(FOUR)
+    rig.up = [bool(bit) for bit in up]
+
+    async def bench(ctx):
+        control(ctx, rig, 1, Type.ASK, life=0x0102, epoch=3)
+        await ctx.tick().until(rig.dut.control.ready)
+        ctx.set(rig.dut.control.valid, 0)
+        await rig.settle(ctx, 1)
+        assert rig.taken == [(link, Type.ASK, {"set": 1, "life": 0x0102, "epoch": 3},
+                              PayloadKind.NONE, 0)]
+
+    rig.run(bench)
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_liaison_frame_is_dropped_with_its_link(falls):
+    """No link is up; or the one that was chosen goes down before it takes the frame."""
+    rig = Rig()
+    rig.up = [falls, False]
+    rig.stalled = falls
+
+    async def bench(ctx):
+        await ticks(ctx, 5)
+        control(ctx, rig, 0, Type.ASK, life=1)
+        await ticks(ctx, 10)
+        if falls:
+            assert ctx.get(rig.dut.control.valid & ~rig.dut.control.ready)
+            rig.up = [False, False]
+        await ctx.tick().until(rig.dut.control.ready)
+        ctx.set(rig.dut.control.valid, 0)
+        rig.stalled = False
+        rig.up = [True, True]
+        await rig.settle(ctx, 0)
 
     rig.run(bench)

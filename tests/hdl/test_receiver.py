@@ -4,7 +4,7 @@ import pytest
 from amaranth import *
 from amaranth.lib.wiring import connect
 
-from firmware_model.wire import SetWord, Type
+from firmware_model.wire import SetWord, TargetFlag, Type
 from hdl.receiver import Receiver
 from hdl.slotwriter import SlotWriter
 
@@ -23,6 +23,7 @@ class Bench(Elaboratable):
         self.writers = [SlotWriter(geometry) for _ in range(geometry.links)]
         self.counts = dict.fromkeys(("duplicate", "rejected", "due", "progress"), 0)
         self.notices = []
+        self.begun = False
 
     def elaborate(self, platform):
         m = Module()
@@ -61,9 +62,16 @@ class Bench(Elaboratable):
 
     def run(self, testbench, clocks=200_000):
         async def bench(ctx):
-            await self.tables.ready(ctx)
+            await self.begin(ctx)
             await testbench(ctx)
         simulate(self, bench, background=[self.watch], clocks=clocks)
+
+    async def begin(self, ctx):
+        """All sets follow, as the follower would have left them."""
+        await self.tables.ready(ctx)
+        for set_ in range(self.tables.geometry.sets):
+            await self.tables.page(ctx, set_, SetWord.FLAGS, TargetFlag.FOLLOWING)
+        self.begun = True
 
     # -- frames ----------------------------------------------------------------------------
 
@@ -142,7 +150,8 @@ def test_several_groups_of_two_sets_in_any_order():
 
         def feeder(link, frames, bench=bench, done=done):
             async def feed(ctx):
-                await bench.tables.ready(ctx)
+                while not bench.begun:
+                    await ctx.tick()
                 for kind, (set_, gseq), entry in frames:
                     if kind == "order":
                         await bench.order(ctx, gseq, groups[set_, gseq], link=link, set_=set_)
@@ -153,6 +162,7 @@ def test_several_groups_of_two_sets_in_any_order():
             return feed
 
         async def check(ctx, bench=bench, done=done):
+            await bench.begin(ctx)
             while len(done) < 2:
                 await ctx.tick()
             for (set_, gseq), entries in groups.items():
@@ -323,12 +333,12 @@ def test_lock_is_never_held_for_long():
             longest[0] = max(longest[0], held)
 
     async def testbench(ctx):
-        await bench.tables.ready(ctx)
+        await bench.begin(ctx)
         await bench.order(ctx, 1, entries)
         for volume, track, _ in entries:
             await bench.data(ctx, 1, volume, track)
         await ctx.tick().repeat(600)
         assert await bench.tables.group(ctx, 0, 1) == (0, 10, 10)
-        assert 4 <= longest[0] <= 8
+        assert 4 <= longest[0] <= 9
 
     simulate(bench, testbench, background=[watch])

@@ -33,6 +33,7 @@ def test_every_register_is_what_the_table_says(role):
 
     async def testbench(ctx):
         ctx.set(dut.generation, 9)
+        ctx.set(dut.life, 0x0203)
         ctx.set(dut.free_slots, 17)
         ctx.set(dut.links_up, 2)
         known = {r.address: r for r in REGISTERS if role in r.roles}
@@ -54,7 +55,7 @@ def test_every_register_is_what_the_table_says(role):
             Reg.SPARE_SLOTS: SMALL.spare_slots, Reg.STAGING_SLOTS: SMALL.staging_slots,
             Reg.GROUPS_IN_FLIGHT: SMALL.groups_in_flight, Reg.WINDOW: SMALL.window,
             Reg.VOLUMES_PER_SET: SMALL.volumes_per_set, Reg.CLOCK_HZ: SMALL.clock_hz,
-            Reg.HOST_DIVISOR: 2560, Reg.LINK_DIVISOR: 2560, Reg.GENERATION: 9,
+            Reg.HOST_DIVISOR: 2560, Reg.LINK_DIVISOR: 2560, Reg.GENERATION: 9, Reg.LIFE: 0x0203,
             Reg.FREE_SLOTS: 17, Reg.LINKS_UP: 2,
         }
         for address, value in expected.items():

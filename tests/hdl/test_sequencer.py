@@ -2,7 +2,7 @@
 
 import pytest
 
-from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, TargetFlag, Type
 from hdl.mutations import Mutation
 from hdl.sequencer import Sequencer, StatusFilter
 
@@ -18,6 +18,8 @@ from .source_bench import (
 )
 
 W = SetWord
+LIFE = 0x1234
+FOLLOWS = TargetFlag.FOLLOWING | TargetFlag.WRITTEN | TargetFlag.ASKED
 
 
 def places(*tracks):
@@ -50,6 +52,10 @@ class Rig(SourceTables):
     def run(self, bench, clocks=20_000):
         async def ready(ctx):
             await self.ready(ctx)
+            ctx.set(self.dut.life, LIFE)
+            for set_ in range(self.geometry.sets):
+                await self.status(ctx, set_, 0)
+            self.notices.clear()
             await bench(ctx)
         simulate(self, ready, clocks=clocks, background=[self.watch])
 
@@ -60,8 +66,9 @@ class Rig(SourceTables):
         ctx.set(getattr(self.dut, name), 0)
         await ticks(ctx, settle)
 
-    async def status(self, ctx, set_, gseq, epoch=0, settle=80):
-        await stream_put(ctx, self.dut.status, {"set": set_, "epoch": epoch, "gseq": gseq})
+    async def status(self, ctx, set_, gseq, epoch=0, settle=80, *, flags=FOLLOWS, life=LIFE):
+        await stream_put(ctx, self.dut.status, {"set": set_, "epoch": epoch, "gseq": gseq,
+                                                "flags": flags, "life": life})
         await ticks(ctx, settle)
 
     async def record(self, ctx, set_, gseq):
@@ -388,3 +395,129 @@ def test_filter_passes_status_and_drops_the_rest():
         await until(ctx, ~dut.status.valid)
 
     simulate(dut, sender, bench, background=[watch])
+
+
+ASKED = TargetFlag.ASKED
+
+
+class StartRig(Rig):
+    """Notes what the liaison and the lines are told, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    async def watch_start(self, ctx):
+        dut = self.dut
+        async for _, _, request, lost, resynced in ctx.tick().sample(
+                dut.request, dut.lost, dut.resynced):
+            for name, pulse in (("ask", request.ask), ("begin", request.begin),
+                                ("resynced", request.resynced)):
+                if pulse:
+                    self.said.append((name, int(request.set)))
+            if lost:
+                self.said.append(("lost", None))
+            if resynced:
+                self.said.append(("done", None))
+
+    def run(self, bench, clocks=20_000):
+        async def ready(ctx):
+            await self.ready(ctx)
+            ctx.set(self.dut.life, LIFE)
+            await bench(ctx)
+        simulate(self, ready, clocks=clocks, background=[self.watch, self.watch_start])
+
+    def heard(self):
+        said, self.said = self.said, []
+        return said
+
+    def sets(self, ctx):
+        """(running, resyncing, used), a bit a set."""
+        return tuple(ctx.get(getattr(self.dut, name)) for name in ("running", "resyncing", "used"))
+
+
+def test_a_blank_pair_begins():
+    rig = StartRig()
+
+    async def bench(ctx):
+        await rig.page(ctx, 1, W.EPOCH, 255)
+        await rig.status(ctx, 1, 0, epoch=0, flags=0, life=0)
+        assert rig.heard() == [("ask", 1)], "the target follows nobody"
+        await rig.status(ctx, 1, 0, epoch=255, flags=ASKED, life=LIFE + 1)
+        assert rig.heard() == [("ask", 1)], "it follows another life"
+        await rig.status(ctx, 1, 0, epoch=255, flags=ASKED)
+        assert rig.heard() == [("begin", 1)]
+        assert await rig.words(ctx, 1, W.EPOCH) == (0,)
+        await rig.status(ctx, 1, 0, epoch=255, flags=ASKED)
+        assert rig.heard() == [("begin", 1)], "it was lost: the same again"
+        assert await rig.words(ctx, 1, W.EPOCH) == (0,)
+        await rig.status(ctx, 1, 0, epoch=7, flags=ASKED)
+        assert rig.heard() == [("ask", 1)]
+        await rig.status(ctx, 1, 0, epoch=9)
+        assert rig.heard() == []
+        assert rig.sets(ctx) == (0, 0, 0)
+        await rig.status(ctx, 1, 0, epoch=0)
+        assert rig.sets(ctx) == (2, 0, 0)
+        assert rig.notices == [(1, True)]
+        await rig.status(ctx, 1, 0, epoch=255, flags=ASKED)
+        assert rig.heard() == [], "late"
+        assert rig.sets(ctx) == (2, 0, 0)
+
+    rig.run(bench)
+
+
+def test_sets_that_do_not_run_ask_at_every_tick():
+    rig = StartRig()
+
+    async def bench(ctx):
+        await rig.status(ctx, 1, 0)
+        await rig.pulse(ctx, "slow_tick")
+        assert rig.heard() == [("ask", 0)]
+
+    rig.run(bench)
+
+
+@pytest.mark.requirement("R23")
+def test_target_that_lost_its_memory_is_resynchronised():
+    rig = StartRig()
+    tracks = places((0, 0), (0, 1))
+
+    async def bench(ctx):
+        for set_ in range(2):
+            await rig.status(ctx, set_, 0)
+        await rig.thread(ctx, 0, [tracks])
+        await rig.pulse(ctx, "destage", 1)
+        await rig.status(ctx, 0, 1)
+        assert rig.sets(ctx) == (3, 0, 1), "something was acknowledged"
+        await rig.thread(ctx, 0, [tracks])
+        await rig.pulse(ctx, "destage", 1)
+        await rig.page(ctx, 0, W.SENT, 2)
+        await rig.status(ctx, 0, 0, flags=ASKED)
+        assert rig.heard() == [("lost", None)]
+        assert rig.sets(ctx) == (0, 0, 1)
+        assert await rig.words(ctx, 0, W.EPOCH, W.SENT) == (0, 2)
+        await rig.status(ctx, 0, 0, flags=ASKED)
+        assert rig.heard() == [("begin", 0)]
+        assert rig.sets(ctx) == (0, 1, 1)
+        assert await rig.words(ctx, 0, W.EPOCH, W.SENT, W.RESYNC_LOW, W.RESYNC_HIGH) == (
+            1, 1, 0xFFFF, 0xFFFF)
+        broken = FOLLOWS | TargetFlag.INCONSISTENT
+        await rig.status(ctx, 0, 1, epoch=1, flags=broken)
+        assert rig.sets(ctx) == (1, 1, 1)
+        assert rig.heard() == [], "its end is not known yet"
+        await rig.page(ctx, 0, W.RESYNC_LOW, 2)
+        await rig.page(ctx, 0, W.RESYNC_HIGH, 0)
+        await rig.status(ctx, 0, 1, epoch=1, flags=broken)
+        assert rig.heard() == [], "one chain of two is acknowledged"
+        await rig.status(ctx, 0, 2, epoch=1, flags=broken)
+        assert rig.heard() == [("resynced", 0)]
+        assert rig.sets(ctx) == (1, 1, 1)
+        await rig.status(ctx, 0, 2, epoch=1)
+        assert rig.heard() == [("done", None)]
+        assert rig.sets(ctx) == (1, 0, 1)
+        # The other set was blank there and here: it just begins.
+        await rig.status(ctx, 1, 0, flags=ASKED)
+        assert rig.heard() == [("begin", 1)]
+        assert rig.sets(ctx) == (1, 0, 1)
+
+    rig.run(bench)

@@ -28,6 +28,7 @@ class Bench:
         self.queues = [[] for _ in range(geometry.links)]
         self.requests = []
         self.closing = False
+        self.begun = False
         self.tag = 0
         self.verdict = None         # first complaint of the judge, if it is to be caught
 
@@ -48,6 +49,13 @@ class Bench:
         async def process(ctx):
             queue = self.queues[link]
             await ctx.tick().until(self.dut.ready)
+            if link == 0:
+                for frame in self.source.begin():
+                    await send(ctx, self.dut.links[0].sink, self.dut.links[0].events, frame.type,
+                               frame.payload, **frame.fields)
+                self.begun = True
+            while not self.begun:
+                await ctx.tick()
             while not self.closing:
                 if not queue:
                     await ctx.tick()

@@ -1,0 +1,139 @@
+"""The liaison: what the source has to say to the target about a set as a whole."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from firmware_model.wire import SetWord, Type
+
+from .arbiter import RoundRobin
+from .interfaces import MetadataPort, SourceState, header
+from .metadata import PageAccess
+
+__all__ = ["Control", "Liaison", "Request"]
+
+
+def Control(geometry):
+    """A frame without payload about a set."""
+    return data.StructLayout({"set": geometry.set_bits, "type": 8, "header": 64})
+
+
+def Request(geometry):
+    """What is to be said of a set; any of the three, for one clock."""
+    return data.StructLayout({"set": geometry.set_bits, "ask": 1, "begin": 1, "resynced": 1})
+
+
+class Liaison(wiring.Component):
+    """Composes the ASK, BEGIN, RESYNC and RESYNCED frames that are due, sets in turn.
+
+    A request stays due until its frame has been composed, however often it comes meanwhile; the
+    frame says what the set's page says then, which takes at most 6 clocks under the lock. BEGIN
+    and RESYNC are the same but for their type: which it is, ``resyncing`` says. Of several
+    things due the order is ASK, BEGIN, RESYNCED.
+
+    Parameters
+    ----------
+    geometry : Geometry
+
+    Members
+    -------
+    life : In(16)
+        Ours.
+    resyncing : In(sets)
+    ask_all : In(1)
+        Pulse: an ASK is due for every set.
+    forget : In(1)
+        Pulse: nothing is due any more, but what comes in this clock. A frame that has been composed
+        already stays until it is taken.
+    request : In(Request(geometry))
+    meta : Out(MetadataPort)
+    frames : Out(stream.Signature(Control(geometry)))
+    """
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+        super().__init__({
+            "life": In(16),
+            "resyncing": In(geometry.sets),
+            "ask_all": In(1),
+            "forget": In(1),
+            "request": In(Request(geometry)),
+            "meta": Out(MetadataPort(geometry, SourceState(geometry))),
+            "frames": Out(stream.Signature(Control(geometry))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        frame = self.frames.payload
+
+        set_ = Signal(g.set_bits)
+        ask, begin, resynced = (Signal(g.sets, name=name) for name in ("ask", "begin", "resynced"))
+        taken = Signal()
+        type_ = Signal(Type)
+        here = Signal(g.sets)
+        m.d.comb += here.eq(1 << set_)
+        for due, name, kinds in ((ask, "ask", [Type.ASK]),
+                                 (begin, "begin", [Type.BEGIN, Type.RESYNC]),
+                                 (resynced, "resynced", [Type.RESYNCED])):
+            said = Mux(taken & type_.matches(*kinds), here, 0)
+            asked = Mux(self.request[name], 1 << self.request.set, 0)
+            m.d.sync += due.eq((Mux(self.forget, 0, due) & ~said) | asked)
+        with m.If(self.ask_all):
+            m.d.sync += ask.eq(~0)
+
+        m.submodules.turn = turn = RoundRobin(g.sets)
+        m.d.comb += [turn.requests.eq(ask | begin | resynced), turn.last.eq(set_)]
+
+        epoch = Signal(8)
+        gseq = Signal(16)
+        chains = Signal(32)
+        pages = PageAccess(g, self.meta, set_)
+        found = self.meta.page_rdata
+        m.d.comb += [frame.set.eq(set_), frame.type.eq(type_)]
+        fields = {"set": set_, "epoch": epoch, "life": self.life, "gseq": gseq, "chains": chains}
+        with m.Switch(type_):
+            for kind in (Type.ASK, Type.BEGIN, Type.RESYNCED):
+                view = data.View(header(kind), frame.header)
+                with (m.Case(Type.BEGIN, Type.RESYNC) if kind is Type.BEGIN else m.Case(kind)):
+                    m.d.comb += [view[name].eq(fields[name]) for name in header(kind).members
+                                 if name in fields]
+
+        with m.FSM():
+            with m.State("AWAIT_REQUEST"):
+                with m.If(turn.valid):
+                    m.d.sync += set_.eq(turn.next)
+                    m.next = "LOCK"
+            with m.State("LOCK"):
+                m.d.comb += pages.look(SetWord.EPOCH)
+                with m.If(self.meta.gnt):
+                    m.d.sync += type_.eq(Type.RESYNCED)
+                    with m.If((begin & here).any()):
+                        m.d.sync += type_.eq(Mux((self.resyncing & here).any(), Type.RESYNC,
+                                                 Type.BEGIN))
+                    with m.If((ask & here).any()):
+                        m.d.sync += type_.eq(Type.ASK)
+                    m.next = "READ_EPOCH"
+                with m.If(~((ask | begin | resynced) & here).any()):
+                    m.next = "AWAIT_REQUEST"
+            with m.State("READ_EPOCH"):
+                m.d.comb += [*pages.look(SetWord.DONE), taken.eq(1)]
+                m.d.sync += epoch.eq(found)
+                m.next = "READ_DONE"
+            with m.State("READ_DONE"):
+                m.d.comb += pages.look(SetWord.ACKED_LOW)
+                m.d.sync += gseq.eq(found)
+                m.next = "READ_ACKED_LOW"
+            with m.State("READ_ACKED_LOW"):
+                m.d.comb += pages.look(SetWord.ACKED_HIGH)
+                m.d.sync += chains[:16].eq(found)
+                m.next = "READ_ACKED_HIGH"
+            with m.State("READ_ACKED_HIGH"):
+                m.d.comb += self.meta.req.eq(1)
+                m.d.sync += chains[16:].eq(found)
+                m.next = "OFFER_FRAME"
+            with m.State("OFFER_FRAME"):
+                m.d.comb += self.frames.valid.eq(1)
+                with m.If(self.frames.ready):
+                    m.next = "AWAIT_REQUEST"
+        return m
