@@ -258,6 +258,8 @@ def a_time_out_sends_the_same_group_again(world: World) -> None:
     world.write(world.chain(0, range(5), "a"))
     world.write(world.chain(1, [1], "b"))
     world.destage(0)
+    world.wait_until(lambda: world.counter(Counter.GROUP_RESENDS) >= 1, "a time-out")
+    epoch = world.page(0)[SetWord.EPOCH]
     world.wait_until(lambda: world.counter(Counter.GROUP_RESENDS) >= 2, "two time-outs")
     world.wait_until(lambda: world.counter(Counter.DUPLICATES, "target") >= 6, "all again")
     page = world.page(0)
