@@ -119,6 +119,8 @@ class ChainBook:
 
     Attributes
     ----------
+    closed : bool
+        Begin no further chain.
     waiting : dict
         Volumes that are disconnected as far as is known here, and when that was noticed.
     """
@@ -128,6 +130,7 @@ class ChainBook:
         self.on_commit = on_commit
         self.refusals: collections.Counter[str] = collections.Counter()
         self.recovering = False
+        self.closed = False
         self.waiting: dict[int, float] = {}
         self._by_tag: dict[int, Ticket] = {}
         self._reconnects: collections.Counter[int] = collections.Counter()
@@ -155,7 +158,7 @@ class ChainBook:
 
     def next_chain(self, now: float) -> Ticket | None:
         """The next chain that may be sent, or None; sets take turns."""
-        if self.recovering:
+        if self.recovering or self.closed:
             return None
         room = FRAMES_IN_FLIGHT - self.frames_in_flight
         for step in range(len(self.queues)):

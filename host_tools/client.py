@@ -286,6 +286,13 @@ class Client(Session):
         that took longer than ``timeout`` seconds."""
         return self.wait_until(lambda: self._book.stalled, timeout)
 
+    def finish(self) -> None:
+        """Begin no further chain, and wait until the board has answered for all that were begun:
+        from then on it commits nothing more of this client."""
+        self._book.closed = True
+        self.wait_until(lambda: not self._book.recovering and self._open is None
+                        and not self._book.frames_in_flight)
+
     @property
     def outstanding(self) -> int:
         """Chains submitted and not yet committed."""

@@ -21,7 +21,6 @@ from .errors import FarsideError, UsageError
 log = logging.getLogger("farside.history")
 
 MARK_EVERY = 16         # chains between acknowledgement marks: a page read each is cheap then
-CATCH_UP_SECONDS = 2.0  # after an interrupt, for chains whose answers are under way
 
 
 class Recorder:
@@ -98,12 +97,12 @@ class Recorder:
         if self.chains >= self._next_mark:
             self.mark()
 
-    def catch_up(self) -> None:
-        """Record chains that the board has committed and whose answers are under way."""
+    def finish(self) -> None:
+        """Let the client begin no further chain, and record what those under way come to."""
         try:
-            self.client.flush(timeout=CATCH_UP_SECONDS)
+            self.client.finish()
         except FarsideError as error:
-            log.info("after the interrupt: %s", error)
+            log.error("chains under way are not in the history: %s", error)
 
     def close(self) -> None:
         self._file.close()

@@ -71,7 +71,7 @@ def run(workload: str, port: str, path: str, chains: int, seed: int, settle: boo
                     show(recorder.chains)
             except KeyboardInterrupt:
                 interrupted = True
-                recorder.catch_up()
+                recorder.finish()
             if settle and not interrupted:
                 board.wait_settled()
             recorder.mark()

@@ -351,6 +351,21 @@ def test_a_silent_line_is_no_dead_line(board, source, monkeypatch):
     source.flush(timeout=10)
 
 
+def test_nothing_commits_after_finish(board, source):
+    """Chains that were refused or not begun stay behind; the others are all accounted for."""
+    commits = []
+    source.on_commit = lambda s, n, w: commits.append(w[0][2][0])
+    for fill in range(40):
+        source.submit([(0, 5 + fill % 2, data(fill))])
+    source.wait_until(lambda: len(commits) > 3, 10)
+    source.finish()
+    assert source.outstanding > 0
+    assert commits == list(range(len(commits)))
+    source.close()
+    time.sleep(0.3)
+    assert board.system.source.pages[0].chains == len(commits)
+
+
 def test_reads_survive_a_lost_session(board, source):
     for track in range(32):
         source.submit([(0, track, data(track))])

@@ -70,7 +70,7 @@ def farside(capfd):
     def run(*arguments, code=0):
         got = cli.main([str(a) for a in arguments])
         text, errors = capfd.readouterr()
-        assert got == code, errors
+        assert got == code, text + errors
         return text if code == 0 else errors
 
     return run
@@ -197,6 +197,61 @@ def test_a_workload_survives_a_program_that_takes_no_lock(ports, tmp_path):
         assert client.sessions_lost > 0
         assert client.read(0, 0, 16) == b"".join(
             bytes([fill]) * 512 for fill in (*range(48, 60), *range(44, 48)))
+
+
+def test_watch_sees_a_link_cut_and_restored_beside_a_workload(ports, farside, tmp_path):
+    """The reader is there before the workload, gives it the port, and sees what happens to it."""
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "host_tools", *map(str, arguments)], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+    log = tmp_path / "h.log"
+    watch = start("watch", ports["source"], ports["target"], "--json", "--interval", "200ms")
+    workload = None
+    seen = []
+
+    def wait_for(what, done):
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            seen.append(json.loads(watch.stdout.readline()))
+            if done(seen[-1]):
+                return
+        pytest.fail(f"{what} was not seen: {seen[-1]}")
+
+    def event(text):
+        return lambda sample: any(text in one["event"] for one in sample["events"])
+
+    try:
+        wait_for("the source", lambda sample: sample["source"] is not None)
+        assert seen[-1]["source"]["program"].endswith("watch")
+        workload = start("run", "hot", "--source", ports["source"], "--history", log, "--chains",
+                         1_000_000)
+        wait_for("the workload", lambda sample: sample["source"] is not None
+                 and "chains" in sample["source"]["note"] and sample["source"]["rates"]["chains"])
+        farside("link", ports["source"], 1, "--cut")
+        wait_for("the cut", event("link 1 went down"))
+        assert not seen[-1]["source"]["links"][1]["up"]
+        farside("link", ports["source"], 1, "--restore")
+        wait_for("the restoring", event("link 1 came up again"))
+        assert seen[-1]["source"]["links"][1]["down_seconds"] > 0
+        workload.send_signal(signal.SIGINT)
+        _, errors = workload.communicate(timeout=STOP_SECONDS)
+        assert workload.returncode == Exit.INTERRUPT, errors
+        assert "Traceback" not in errors
+        wait_for("the end of the workload", lambda sample: sample["source"] is not None
+                 and sample["source"]["program"].endswith("watch"))
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=STOP_SECONDS)
+        assert watch.returncode == 0, errors
+        assert errors == ""
+    finally:
+        for process in (watch, workload):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.communicate()
+    farside("check", "--history", log, "--target", ports["target"])
 
 
 def test_interrupt_ends_the_board(board_process):
