@@ -46,7 +46,7 @@ def round_robin_order(bench):
     sizes="3 clients, memory answers within 3 clocks",
     faults={
         "the port always belongs to the first client": StuckAt("owner"),
-        "the port changes hands in the middle of a transfer": StuckAt("busy", 1),
+        "the port is never given up": StuckAt("busy", 1),
     },
     cover_depth=6,
     seconds=8,
@@ -88,7 +88,7 @@ def memory_arbiter_fair(bench):
     sizes="3 inputs, taken within 2 clocks",
     faults={
         "the first input always wins": StuckAt("owner"),
-        "the choice is not held": StuckAt("busy", 1),
+        "an input is chosen for good": StuckAt("busy", 1),
     },
     seconds=6,
 )
