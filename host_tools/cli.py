@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "Say which prefix of the history an image is."),
     "demo": ("demo", "The whole method in one go, on a simulated board."),
     "compare": ("compare", "Set the method against simple delay and a queue of chains."),
+    "boards": ("boards", "List boards, their roles and sizes, and ports that look like one."),
+    "build": ("build", "Build the bitstream of a board, and say how it fits."),
+    "flash": ("flash", "Put a bitstream onto its board."),
+    "hub": ("hub", "Two ports for a board that is source and target at once."),
     "bench": ("bench", "Measure simulated clock, links, disconnects and destaging."),
 }
 

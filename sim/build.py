@@ -63,7 +63,8 @@ class Spec:
     ``""``, ``"vcd"`` or ``"fst"``. ``flow`` is ``"board"`` for the free-running harness or
     ``"cocotb"`` for an executable that cocotb drives; ``expose`` makes cocotb see every signal
     of the design (slow) instead of the ports of the top. ``filtered`` adds the activity filter of
-    :mod:`sim.activity`, up to ten times as fast with the same results.
+    :mod:`sim.activity`, up to ten times as fast with the same results. ``netlist`` is ``""``, or
+    the family of chips (``"ice40"``, ``"ecp5"``) whose cells the design is made of (slow).
     """
 
     geometry: Geometry
@@ -73,12 +74,15 @@ class Spec:
     flow: str = "board"
     expose: bool = False
     filtered: bool = True
+    netlist: str = ""
 
     def __post_init__(self) -> None:
         if self.trace not in ("", "vcd", "fst"):
             raise BuildError(f"trace format {self.trace!r} is not one of vcd and fst")
         if self.flow not in ("board", "cocotb"):
             raise BuildError(f"flow {self.flow!r} is not one of board and cocotb")
+        if self.netlist not in ("", "ice40", "ecp5"):
+            raise BuildError(f"family {self.netlist!r} is not one of ice40 and ecp5")
 
 
 @dataclass(frozen=True)
@@ -264,13 +268,16 @@ def _source_files(spec: Spec) -> list[Path]:
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
     files.add(Path(module.origin))
+    if spec.netlist:
+        files |= {HERE / "netlist.py", HERE / "dp16kd.v"}
     return sorted(path for path in files if path.is_file())
 
 
 def _design_key(spec: Spec, tools: _Tools) -> str:
     texts = [part for path in _source_files(spec) for part in (path.name, path.read_bytes())]
     sizes = json.dumps(dataclasses.asdict(spec.geometry), sort_keys=True)
-    return "design-" + _digest(spec.top, sizes, spec.mutation or "", tools.versions, *texts)
+    return "design-" + _digest(spec.top, sizes, spec.mutation or "", spec.netlist, tools.versions,
+                               *texts)
 
 
 def _make_design(spec: Spec, scratch: Path) -> None:
@@ -278,9 +285,16 @@ def _make_design(spec: Spec, scratch: Path) -> None:
     from sim import elaborate
 
     elaborated = elaborate.elaborate(spec.top, spec.geometry, spec.mutation)
-    (scratch / "board.v").write_text(elaborated.verilog)
+    verilog = elaborated.verilog
+    if spec.netlist:
+        from sim import netlist
+        try:
+            verilog = netlist.synthesise(spec.top, spec.geometry, spec.mutation, spec.netlist)
+        except netlist.NetlistError as error:
+            raise BuildError(str(error)) from error
+    (scratch / "board.v").write_text(verilog)
     (scratch / "signals.json").write_text(json.dumps(elaborated.signals, indent=1))
-    (scratch / "hash").write_text(_digest(elaborated.verilog))
+    (scratch / "hash").write_text(_digest(verilog))
 
 
 def _runtime_sources(spec: Spec, tools: _Tools) -> tuple[list[Path], list[str]]:
@@ -343,7 +357,8 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
         "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
         "--timescale", "1ps/1ps", "--no-timing"]
     # The filter splits the code itself; more files only parse Verilator's headers more often.
-    want_filter = spec.filtered and not spec.trace and not spec.expose
+    want_filter = (spec.filtered and not spec.trace and not spec.expose
+                   and not spec.netlist)
     options += ["--output-split", "0" if want_filter else "40000"]
     if spec.trace:
         options += [f"--trace-{spec.trace}"]

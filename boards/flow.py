@@ -1,0 +1,269 @@
+"""From a board and a role to a bitstream: Amaranth, Yosys, nextpnr, packer.
+
+Amaranth makes the netlist and the pin constraints; the tools are run from here, one by one, so
+that progress can be told, every failure becomes one sentence, and nothing but the tools has to
+be on the PATH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware_model.geometry import Geometry
+
+from . import report
+from .board import Board
+
+MANIFEST = "farside.json"
+
+Say = Callable[[str], None]
+
+
+class FlowError(Exception):
+    """A tool failed; the message says which, why, and where its log is."""
+
+
+class MissingToolError(FlowError):
+    """A tool is not there; the message says what to install."""
+
+
+class UnfitError(FlowError):
+    """The design needs more than the chip has, or is too slow; the message says by how much."""
+
+    def __init__(self, message: str, result: report.Report) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where the tools come from: ``pypi`` (this Python's packages) or ``system`` (the PATH)."""
+
+    origin: str = "pypi"
+
+    def command(self, name: str) -> list[str]:
+        if self.origin == "system":
+            found = shutil.which(name)
+            if found is None:
+                package = {"yosys": "yosys", "nextpnr-ecp5": "nextpnr-ecp5",
+                           "nextpnr-ice40": "nextpnr-ice40", "icepack": "fpga-icestorm",
+                           "ecppack": "prjtrellis"}[name]
+                raise MissingToolError(f"{name} is not on the PATH (Debian package {package})")
+            return [found]
+        script = Path(sys.executable).with_name(f"yowasp-{name}")
+        if not script.exists():
+            raise MissingToolError(f"yowasp-{name} is not installed: run `make fpga`")
+        return [str(script)]
+
+    def run(self, name: str, arguments: list[str], folder: Path, log: str) -> str:
+        """Run a tool in ``folder`` (the ones from PyPI see no other); its output, also in ``log``.
+        """
+        command = [*self.command(name), *arguments]
+        with (folder / log).open("w") as output:
+            process = subprocess.Popen(command, cwd=folder, stdout=output,
+                                       stderr=subprocess.STDOUT)
+            try:
+                process.wait()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        text = (folder / log).read_text(errors="replace")
+        if process.returncode:
+            raise FlowError(f"{name} failed: {_reason(text)} (see {folder / log})")
+        return text
+
+    def first_run(self) -> bool:
+        """Whether Yosys from PyPI will compile itself first, which takes a minute."""
+        if self.origin != "pypi":
+            return False
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        return not any(cache.glob("YoWASP/*"))
+
+
+def _reason(text: str) -> str:
+    errors = [line for line in text.splitlines() if "ERROR" in line]
+    lines = errors or text.strip().splitlines() or ["it says nothing"]
+    return re.sub(r"^.*ERROR:?\s*", "", lines[-1 if not errors else 0]).rstrip(".")
+
+
+def default_folder(board: Board, role: str) -> Path:
+    return Path("build") / "boards" / f"{board.name}-{role}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """amaranth-boards is written for many versions of Amaranth and says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def short_memories() -> Iterator[None]:
+    """Amaranth says of every bit of a cleared memory that it is 0, which takes it half a minute
+    for a few hundred kilobytes. This says it once. Where Amaranth's insides look different,
+    everything works as well, and slower.
+    """
+    from amaranth.back import rtlil
+
+    emitter: Any = getattr(rtlil, "ModuleEmitter", None)
+    said = getattr(emitter, "emit_memory", None)
+    if said is None:
+        yield
+        return
+
+    def emit_memory(self: Any, index: int, cell: Any) -> None:
+        if any(cell.init):
+            said(self, index, cell)
+            return
+        self.builder.cell("$meminit_v2", ports={
+            "ADDR": self.sigspec(), "DATA": f"{cell.width * cell.depth}'0",
+            "EN": f"{cell.width}'{'1' * cell.width}",
+        }, parameters={
+            "MEMID": self.memories[index].memid, "ABITS": 0, "WIDTH": cell.width,
+            "WORDS": cell.depth, "PRIORITY": 0,
+        }, src_loc=cell.src_loc)
+
+    emitter.emit_memory = emit_memory
+    try:
+        yield
+    finally:
+        emitter.emit_memory = said
+
+
+def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None:
+    """Write the netlist ``top.il`` and the pin constraints into ``folder``."""
+    from .top import BoardTop
+
+    platform = board.new_platform()
+    with _quiet(), short_memories():
+        plan = platform.prepare(BoardTop(board, role, geometry), "top", debug_verilog=False,
+                                emit_src=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("top.il", "top.lpf", "top.pcf"):
+        if name in plan.files:
+            content = plan.files[name]
+            if isinstance(content, str):
+                content = content.encode()
+            (folder / name).write_bytes(content)
+
+
+# No memory of this design is ever read where it is written in the same clock (each says so, and
+# `tests/boards/test_netlist.py` runs them with garbage in that case). Amaranth can only promise
+# old data, which costs every block RAM a comparator and a second set of registers.
+NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
+
+_SYNTHESIS = {
+    "ice40": "synth_ice40 -top top{device}",
+    "ecp5": "synth_ecp5 -top top -abc9",
+}
+
+
+def synthesise(board: Board, folder: Path, tools: Tools) -> None:
+    """``top.il`` to ``top.json``."""
+    device = " -device u" if board.chip.name == "iCE40UP5K" else ""
+    script = "; ".join([
+        "read_rtlil top.il",
+        NO_COLLISIONS,
+        _SYNTHESIS[board.chip.family].format(device=device),
+        "write_json top.json",
+    ])
+    tools.run("yosys", ["-q", "-p", script], folder, "yosys.log")
+
+
+def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int) -> str:
+    """``top.json`` to a placed and routed design and ``top.report.json``; nextpnr's log."""
+    family = board.chip.family
+    output = {"ice40": ["--pcf", "top.pcf", "--asc", "top.asc"],
+              "ecp5": ["--lpf", "top.lpf", "--textcfg", "top.config"]}[family]
+    if family == "ecp5":
+        # A wire that no LED or button is on may stay without a place on the package.
+        output.append("--lpf-allow-unconstrained")
+    return tools.run(
+        f"nextpnr-{family}",
+        [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
+         "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
+         "--report", "top.report.json", "--detailed-timing-report"],
+        folder, "nextpnr.log")
+
+
+def _chip_options(board: Board) -> list[str]:
+    platform = board.new_platform()
+    if board.chip.family == "ecp5":
+        device = platform._nextpnr_device_options[platform.device]
+        package = platform._nextpnr_package_options[platform.package]
+        return [device, "--package", package.upper(), "--speed", str(platform.speed)]
+    return [f"--{board.chip.name.removeprefix('iCE40').lower()}", "--package",
+            platform.package.lower()]
+
+
+def pack(board: Board, folder: Path, tools: Tools) -> Path:
+    """The bitstream."""
+    if board.chip.family == "ice40":
+        tools.run("icepack", ["top.asc", "top.bin"], folder, "icepack.log")
+        return folder / "top.bin"
+    tools.run("ecppack", ["--compress", "--input", "top.config", "--bit", "top.bit"],
+              folder, "ecppack.log")
+    return folder / "top.bit"
+
+
+def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
+          seed: int = 1, say: Say = lambda text: None) -> report.Report:
+    """Build a bitstream and say what became of it.
+
+    Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
+    :class:`FlowError`.
+    """
+    tools = tools or Tools()
+    for name in ("yosys", f"nextpnr-{board.chip.family}"):
+        tools.command(name)             # missing ones are named before anything is done
+    if importlib.util.find_spec("amaranth_boards") is None:
+        raise MissingToolError("amaranth-boards is not installed: run `make fpga`")
+    shutil.rmtree(folder, ignore_errors=True)
+    say("writing the netlist")
+    elaborate(board, role, geometry, folder)
+    say("synthesising" + (" (the first run of Yosys takes a minute longer)"
+                          if tools.first_run() else ""))
+    synthesise(board, folder, tools)
+    say("placing and routing")
+    try:
+        log = place(board, geometry, folder, tools, seed)
+    except FlowError as error:
+        log_path = folder / "nextpnr.log"
+        result = report.read(board, role, geometry, folder,
+                             log_path.read_text() if log_path.exists() else "")
+        over = result.excess()
+        if over:
+            raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
+                             f"{over}", result) from error
+        raise
+    result = report.read(board, role, geometry, folder, log)
+    say("packing")
+    bitstream = pack(board, folder, tools)
+    manifest = {
+        "board": board.name, "role": role, "links": geometry.links,
+        "fingerprint": geometry.fingerprint, "bitstream": bitstream.name,
+        "sha256": hashlib.sha256(bitstream.read_bytes()).hexdigest(),
+        "timing_met": result.timing_met,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    if not result.timing_met:
+        raise UnfitError(
+            f"{board.name} {role} with {geometry.links} links is too slow: "
+            f"{result.max_mhz:.1f} MHz of {result.required_mhz:.1f} MHz, "
+            f"{result.required_mhz / result.max_mhz - 1:.0%} too little", result)
+    return result

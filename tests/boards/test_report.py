@@ -1,0 +1,86 @@
+"""Reports: numbers and names from what the tools write."""
+
+import json
+
+import pytest
+
+from boards import board as boards
+from boards import report
+
+LOG = """
+Info: Device utilisation:
+Info: 	         ICESTORM_LC:    7105/   5280   134%
+Info: 	        ICESTORM_RAM:      19/     30    63%
+Info: 	      ICESTORM_SPRAM:       4/      4   100%
+ERROR: Unable to place cell
+"""
+
+TIMING = {
+    "fmax": {"clk": {"achieved": 23.5, "constraint": 12.0}},
+    "critical_paths": [{"from": "posedge clk", "to": "posedge clk", "path": [
+        {"from": {"cell": "target.core.chain.count_SB_DFFE_Q_D_SB_LUT4_O_3_LC"},
+         "to": {"cell": "target.link_0.speaker.x_LC"}, "delay": 1.5, "type": "clk-to-q"},
+        {"from": {"cell": "target.link_0.speaker.x_LC"},
+         "to": {"cell": "target.link_0.speaker.y_LC"}, "delay": 2.0, "type": "routing"}]}],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cells = {
+        "target.core.chain.a_SB_LUT4_O": {"type": "SB_LUT4"},
+        "target.core.chain.b_SB_DFF_Q": {"type": "SB_DFFESR"},
+        "target.core.chain.c_SB_CARRY_CO": {"type": "SB_CARRY"},
+        "target.core.chain.memory.0.0": {"type": "SB_RAM40_4K"},
+        "lonely_SB_LUT4_O": {"type": "SB_LUT4"},
+    }
+    (tmp_path / "top.json").write_text(json.dumps({"modules": {
+        "SB_LUT4": {"cells": {}}, "top": {"attributes": {"top": "1"}, "cells": cells}}}))
+    (tmp_path / "top.report.json").write_text(json.dumps(TIMING))
+    return tmp_path
+
+
+def read(folder, log=LOG):
+    board = boards.find("icebreaker")
+    return report.read(board, "target", board.geometry("target"), folder, log)
+
+
+def test_says_by_how_much_it_does_not_fit(folder):
+    found = read(folder)
+    assert found.excess() == "7105 logic cells of 5280, 1825 too many"
+    assert str(found.block_rams) == "19 of 30 (63%)"
+    assert read(folder, LOG.replace("7105", "5280")).excess() == ""
+
+
+def test_timing_is_compared_with_the_design_clock(folder):
+    found = read(folder)
+    assert (found.max_mhz, found.required_mhz, found.timing_met) == (23.5, 12.0, True)
+
+
+def test_paths_are_told_by_component(folder):
+    path, = read(folder).paths
+    assert path.nanoseconds == 3.5
+    assert str(path) == "3.5 ns  target.core.chain -> target.link_0.speaker"
+
+
+def test_cells_are_counted_by_component(folder):
+    parts = {part.name: part for part in read(folder).parts}
+    assert parts["target.core.chain"].luts == 1
+    assert (parts["target.core.chain"].flip_flops, parts["target.core.chain"].carries) == (1, 1)
+    assert parts["top"].luts == 1
+    assert sum(part.block_rams for part in parts.values()) == 1
+
+
+def test_a_build_that_never_got_so_far_has_no_numbers(tmp_path):
+    found = read(tmp_path, "")
+    assert (found.cells.used, found.max_mhz, found.parts, found.paths) == (0, 0.0, (), ())
+    assert found.cells.available == 5280
+
+
+@pytest.mark.parametrize(("cell", "owner"), [
+    ("source.core.chain.count_SB_DFFE_Q", "source.core.chain"),
+    ("source.link_0.session$167.up_LC", "source.link_0.session"),
+    ("$abc$123$lut", "top"),
+])
+def test_component_of_a_cell(cell, owner):
+    assert report.component(cell) == owner
