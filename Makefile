@@ -7,11 +7,12 @@ STAMP  := $(VENV)/.installed
 # Tests use both cores of a small machine; a bigger one may say JOBS=8.
 JOBS   ?= 2
 
-.PHONY: demo test formal lint types docs bench clean setup help
+.PHONY: demo test formal lint types docs bench fpga clean setup help
 
 help:
 	@echo "make demo   set up, then mirror a database, cut the links and open the far copy"
 	@echo "make test   set up, then run all tests"
+	@echo "make fpga   set up, then add what farside build needs (place and route)"
 	@echo "make formal prove the formal properties, all of them"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   regenerate what the documentation shows"
@@ -42,6 +43,11 @@ test: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --claims build/claims.md
 	@$(BIN)/python docs/generate.py --check build/claims.md
+
+fpga: $(STAMP)
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \
+	  --editable '.[fpga]'
+	@echo "farside build and farside flash are ready"
 
 formal: $(STAMP)
 	@$(BIN)/python -m tests.formal.runner --jobs $(JOBS)
