@@ -507,6 +507,11 @@ def _edge(design: _Design, chunks: list[list[int]], readers: dict[str, set[int]]
     for name in design.inputs_first:
         yield f"void {name}({root}* vlSelf);"
     yield f"void farside_edge({root}* vlSelf);"
+    yield "// After a change from outside: every chunk is to run."
+    yield "void farside_wake_all() {"
+    for number, word in enumerate(full):
+        yield f"    farside_active[{number}] = 0x{word:x}ULL;"
+    yield "}"
     yield "// A whole clock, without Verilator's search for what has to be evaluated."
     yield f"void farside_clock({root}* vlSelf) {{"
     for name in design.inputs_first:

@@ -21,6 +21,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,11 @@ MODEL_FLAGS = ("-O2",)      # no -march=native: a cache may be carried to anothe
 RUNTIME_FLAGS = ("-O2",)
 COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
 
+FLOWS = ("board", "native", "cocotb")
+
+# A library: nothing in it can be bound to what another board's library defines.
+LIBRARY_FLAGS = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
+
 Progress = Callable[[str], None]
 
 
@@ -60,11 +66,13 @@ class Spec:
     """What to build.
 
     ``top`` is ``module:class``; the class is called with geometry and mutation. ``trace`` is
-    ``""``, ``"vcd"`` or ``"fst"``. ``flow`` is ``"board"`` for the free-running harness or
-    ``"cocotb"`` for an executable that cocotb drives; ``expose`` makes cocotb see every signal
-    of the design (slow) instead of the ports of the top. ``filtered`` adds the activity filter of
-    :mod:`sim.activity`, up to ten times as fast with the same results. ``netlist`` is ``""``, or
-    the family of chips (``"ice40"``, ``"ecp5"``) whose cells the design is made of (slow).
+    ``""``, ``"vcd"`` or ``"fst"``. ``flow`` is ``"board"`` for the free-running harness,
+    ``"native"`` for a library that :mod:`sim.native` loads (``top`` must have the ports of
+    :class:`sim.tapped.TappedBoard`), or ``"cocotb"`` for an executable that cocotb drives;
+    ``expose`` makes cocotb see every signal of the design (slow) instead of the ports of the top.
+    ``filtered`` adds the activity filter of :mod:`sim.activity`, up to ten times as fast with the
+    same results. ``netlist`` is ``""``, or the family of chips (``"ice40"``, ``"ecp5"``) whose
+    cells the design is made of (slow).
     """
 
     geometry: Geometry
@@ -79,15 +87,18 @@ class Spec:
     def __post_init__(self) -> None:
         if self.trace not in ("", "vcd", "fst"):
             raise BuildError(f"trace format {self.trace!r} is not one of vcd and fst")
-        if self.flow not in ("board", "cocotb"):
-            raise BuildError(f"flow {self.flow!r} is not one of board and cocotb")
+        if self.flow not in FLOWS:
+            raise BuildError(f"flow {self.flow!r} is not one of {', '.join(FLOWS)}")
         if self.netlist not in ("", "ice40", "ecp5"):
             raise BuildError(f"family {self.netlist!r} is not one of ice40 and ecp5")
 
 
 @dataclass(frozen=True)
 class Build:
-    """What was built. ``signals`` is the description that :mod:`sim.waves` reads."""
+    """What was built. ``signals`` is the description that :mod:`sim.waves` reads.
+
+    ``executable`` is a shared library in the flow ``native``.
+    """
 
     executable: Path
     verilog: Path
@@ -263,7 +274,7 @@ def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence
 def _source_files(spec: Spec) -> list[Path]:
     """What shapes the Verilog: gateware, emulator, what they import, and the top."""
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
-             HERE / "bridge.py", HERE / "channel.py", HERE / "top.py", HERE / "elaborate.py"}
+             *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py"))}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
@@ -311,6 +322,8 @@ def _runtime_sources(spec: Spec, tools: _Tools) -> tuple[list[Path], list[str]]:
     sources = [tools.include / f"{name}.cpp" for name in names]
     if spec.flow == "board":
         sources.append(HERE / "harness.cpp")
+    if spec.flow == "native":
+        sources.append(HERE / "native.cpp")
     return sources, libraries
 
 
@@ -325,22 +338,27 @@ def _check_fst(tools: _Tools) -> None:
 
 def _harness_texts() -> list[bytes]:
     return [(HERE / name).read_bytes()
-            for name in ("harness.h", "harness.cpp", "model.cpp", "cocotb_main.cpp",
-                         "activity.py")]
+            for name in ("harness.h", "harness.cpp", "native.cpp", "model.cpp",
+                         "cocotb_main.cpp", "activity.py")]
 
 
-def _runtime_objects(tools: _Tools, cache: Path, sources: Sequence[Path],
+def _flow_flags(spec: Spec) -> tuple[str, ...]:
+    return LIBRARY_FLAGS if spec.flow == "native" else ()
+
+
+def _runtime_objects(spec: Spec, tools: _Tools, cache: Path, sources: Sequence[Path],
                      progress: Progress) -> list[Path]:
     """Objects that all models share: most of the time a first build takes goes into these."""
+    flags = [*RUNTIME_FLAGS, *_flow_flags(spec)]
 
     def one(source: Path) -> Path:
         def make(scratch: Path) -> None:
             progress("compiling")
-            _compile(tools, [source], scratch, [*RUNTIME_FLAGS, "-I", str(HERE)])
+            _compile(tools, [source], scratch, [*flags, "-I", str(HERE)])
 
         texts = _harness_texts() if source.parent == HERE else []
         key = "runtime-" + _digest(str(source), tools.versions, tools.compiler_version,
-                                   *COMMON_FLAGS, *RUNTIME_FLAGS, *texts)
+                                   *COMMON_FLAGS, *flags, *texts)
         entry, _ = _fill(cache, key, make)
         return entry / f"{source.stem}.o"
 
@@ -348,18 +366,20 @@ def _runtime_objects(tools: _Tools, cache: Path, sources: Sequence[Path],
         return list(pool.map(one, sources))
 
 
-def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path],
-                libraries: Sequence[str], scratch: Path, progress: Progress) -> None:
-    progress("verilating")
-    generated = scratch / "generated"
+def _wants_filter(spec: Spec) -> bool:
+    return spec.filtered and not spec.trace and not spec.expose and not spec.netlist
+
+
+def _verilator_options(spec: Spec) -> list[str | Path]:
     options: list[str | Path] = [
-        "--cc", "--top-module", "board", "-Mdir", generated, "-O3", "--x-assign", "fast",
-        "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-        "--timescale", "1ps/1ps", "--no-timing"]
+        "--cc", "--top-module", "board", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+        "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--timescale", "1ps/1ps",
+        "--no-timing"]
     # The filter splits the code itself; more files only parse Verilator's headers more often.
-    want_filter = (spec.filtered and not spec.trace and not spec.expose
-                   and not spec.netlist)
-    options += ["--output-split", "0" if want_filter else "40000"]
+    options += ["--output-split", "0" if _wants_filter(spec) else "40000"]
+    if spec.flow == "native":
+        # Else the resets of many registers become one statement, which then runs every clock.
+        options += ["-fno-merge-cond"]
     if spec.trace:
         options += [f"--trace-{spec.trace}"]
     if spec.flow == "cocotb":
@@ -367,17 +387,26 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
         options += ["--public-flat-rw"] if spec.expose else ["--public-depth", "1"]
     else:
         options += ["--prefix", "Vboard"]
+    return options
+
+
+def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path],
+                libraries: Sequence[str], scratch: Path, progress: Progress) -> None:
+    progress("verilating")
+    generated = scratch / "generated"
+    options = [*_verilator_options(spec), "-Mdir", generated]
     log = scratch / "build.log"
     shutil.copyfile(design / "board.v", scratch / "board.v")
     shutil.copyfile(design / "signals.json", scratch / "signals.json")
     _run([tools.verilator_root / "bin" / "verilator_bin", *options, scratch / "board.v"],
          "Verilator", log, VERILATOR_ROOT=str(tools.verilator_root))
-    filtered = want_filter and _filter(generated, options, log)
+    filtered = _wants_filter(spec) and _filter(generated, options, log)
 
     progress("compiling")
-    flags = [*MODEL_FLAGS, "-I", str(generated), "-I", str(HERE)]
+    flags = [*MODEL_FLAGS, *_flow_flags(spec), "-I", str(generated), "-I", str(HERE)]
     flags += [f"-DVM_TRACE={int(bool(spec.trace))}", f"-DVM_TRACE_FST={int(spec.trace == 'fst')}",
-              f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}", f"-DFARSIDE_FILTER={int(filtered)}"]
+              f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}", f"-DFARSIDE_FILTER={int(filtered)}",
+              f"-DFARSIDE_TAPPED={int(spec.flow == 'native')}"]
     main = HERE / "model.cpp"
     link = list(libraries)
     if spec.flow == "cocotb":
@@ -385,10 +414,33 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
         main = HERE / "cocotb_main.cpp"
         link += [f"-Wl,-rpath,{config.libs_dir}", "-L", str(config.libs_dir),
                  "-lcocotbvpi_verilator"]
+    else:
+        _list_memories(generated)
     _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)
-    _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / "board", *link],
+    if spec.flow == "native":
+        link += ["-shared", "-Wl,-Bsymbolic"]
+    _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / _product(spec), *link],
          "linking", log)
     shutil.rmtree(generated)
+
+
+_MEMORY = re.compile(r"^ +VlUnpacked<(?!VlUnpacked)[^;]*> ([A-Za-z_]\w*);", re.MULTILINE)
+_ESCAPED = re.compile(r"__0([0-9A-Fa-f]{2})")
+
+
+def _list_memories(generated: Path) -> None:
+    """Write ``memories.inc``: every memory of the design by its name in the Verilog."""
+    header = (generated / "Vboard___024root.h").read_text()
+    lines = []
+    for member in _MEMORY.findall(header):
+        if member.startswith("board__DOT__"):
+            name = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), member)
+            lines.append(f'FARSIDE_MEMORY("{name.replace("__DOT__", ".")}", {member})\n')
+    (generated / "memories.inc").write_text("".join(lines))
+
+
+def _product(spec: Spec) -> str:
+    return "board.so" if spec.flow == "native" else "board"
 
 
 def _filter(generated: Path, options: list[str | Path], log: Path) -> bool:
@@ -428,18 +480,19 @@ def build(spec: Spec, progress: Progress | None = None) -> Build:
     sources, libraries = _runtime_sources(spec, tools)
     model_key = "model-" + _digest(
         (design / "hash").read_text(), tools.versions, tools.compiler_version, *COMMON_FLAGS,
-        *MODEL_FLAGS, *RUNTIME_FLAGS, *libraries, spec.trace, spec.flow, str(spec.expose),
+        *MODEL_FLAGS, *RUNTIME_FLAGS, *_flow_flags(spec), *libraries,
+        *map(str, _verilator_options(spec)), spec.trace, spec.flow, str(spec.expose),
         str(spec.filtered),
         *_harness_texts())
 
     def make_model(scratch: Path) -> None:
-        objects = _runtime_objects(tools, cache, sources, tell)
+        objects = _runtime_objects(spec, tools, cache, sources, tell)
         _make_model(spec, tools, design, objects, libraries, scratch, tell)
 
     model, cached = _fill(cache, model_key, make_model)
     if not cached:
         _prune(cache)
-    return Build(model / "board", model / "board.v", model / "signals.json", cached)
+    return Build(model / _product(spec), model / "board.v", model / "signals.json", cached)
 
 
 def main() -> int:

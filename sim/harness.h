@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 // A bounded queue of bytes.
@@ -81,6 +82,7 @@ public:
     uint64_t malformed = 0; // bytes without a stop bit
     uint64_t sent = 0;
     uint64_t received = 0;
+    uint64_t delimiters = 0; // bytes received that end a frame
 
 private:
     void receive(uint64_t now, bool level) {
@@ -101,6 +103,7 @@ private:
             receiving_ = broken_;
             if (level) {
                 ++received;
+                delimiters += shift_ == 0;
                 if (!from_board.push(shift_)) ++overruns;
             } else {
                 ++malformed;
@@ -137,7 +140,7 @@ private:
 
     static constexpr uint64_t NEVER = ~uint64_t{0};
 
-    const uint32_t divisor_;
+    uint32_t divisor_;
     uint64_t due_ = 0; // in clocks: nothing can happen before, unless a start bit comes
     bool driven_ = true;
     bool receiving_ = false;
@@ -165,15 +168,78 @@ struct Setup {
     uint64_t check_every = ~uint64_t{0};    // clocks between checks of the activity filter
 };
 
+// A memory of the gateware, by its full name in the Verilog. Every row takes ``element`` bytes.
+struct Memory {
+    std::string name;
+    void *data;
+    size_t element;
+    size_t rows;
+    size_t bytes() const { return element * rows; }
+};
+
+// Sixteen-bit rows of a memory, looked at after every clock.
+class Watch {
+public:
+    void add(const uint16_t *word) { words_.push_back({word, *word}); }
+    void clear() { words_.clear(); }
+
+    // Whether any of them has changed since the last look.
+    bool look() {
+        bool changed = false;
+        for (Word &word : words_) {
+            changed |= *word.now != word.last;
+            word.last = *word.now;
+        }
+        changed_ |= changed;
+        return changed;
+    }
+
+    // Whether any look has found a change since this was asked.
+    bool take() { return std::exchange(changed_, false); }
+
+private:
+    struct Word {
+        const uint16_t *now;
+        uint16_t last;
+    };
+    std::vector<Word> words_;
+    bool changed_ = false;
+};
+
+// What goes on around the board: only a board of sim/tapped.py can be told.
+struct Outside {
+    uint32_t poke_addr = 0;
+    uint32_t poke_data = 0;
+    bool poke_given = false;
+    bool source_reset = false;
+    bool target_reset = false;
+    uint32_t source_generation = 0;
+    uint32_t target_generation = 0;
+    uint32_t fault = 0;
+};
+
 // The verilated gateware of the whole board.
 class Model {
 public:
     virtual ~Model() = default;
     // Runs so many clocks.
     virtual void run(uint64_t clocks) = 0;
+    // The same, but ends after a clock in which a host line has got a delimiter or ``watch`` has
+    // seen a change; true if it has.
+    virtual bool run_watched(uint64_t clocks, Watch &watch) = 0;
+    // Back to power-up, with another setup. ``outside`` stays as it is.
+    virtual void restart(const Setup &setup) = 0;
+    // Takes over ``outside``; a poke has been taken when this returns true.
+    virtual bool look_outside() = 0;
+    virtual const std::vector<Memory> &memories() const = 0;
+    // What the memory held at power-up.
+    virtual const void *initial(const Memory &memory) const = 0;
+    // To be called when a memory has been written from outside.
+    virtual void memories_changed() = 0;
     // Changes whenever a byte has travelled on any link.
     virtual uint64_t activity() const = 0;
     uint64_t clock = 0;
+    Outside outside;
 };
 
 // Throws std::runtime_error with a message for the user.

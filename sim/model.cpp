@@ -1,9 +1,11 @@
 // The half of the simulated board that knows the verilated model.
 
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "Vboard.h"
+#include "Vboard___024root.h"
 #include "harness.h"
 #include "verilated.h"
 
@@ -19,25 +21,35 @@ using Waves = VerilatedVcdC;
 // Of sim/activity.py: one rising edge, if inputs are only used by registers and the filter.
 void farside_clock(Vboard___024root *board);
 bool farside_check_clock(Vboard___024root *board);
+void farside_wake_all();
 #endif
 
 namespace {
+
+template <typename Row, size_t ROWS>
+void add_memory(std::vector<Memory> &memories, const char *name, VlUnpacked<Row, ROWS> &rows) {
+    memories.push_back({name, &rows[0], sizeof(Row), ROWS});
+}
+
+// All memories of the design; sim/build.py writes the list.
+std::vector<Memory> list_memories(Vboard___024root *root) {
+    std::vector<Memory> memories;
+#define FARSIDE_MEMORY(name, member) add_memory(memories, name, root->member);
+#include "memories.inc"
+#undef FARSIDE_MEMORY
+    return memories;
+}
 
 class VerilatedBoard final : public Model {
 public:
     VerilatedBoard(const Setup &setup, Line &source, Line &target)
         : source_(source), target_(target), setup_(setup),
           period_ps_(std::llround(1e12 / setup.clock_hz)) {
-        board_.source_rx = 1;
-        board_.target_rx = 1;
-        board_.host_divisor = setup.host_divisor;
-        board_.link_divisor = setup.link_divisor;
-        board_.init_delay = setup.delay;
-        board_.init_byte_error = setup.byte_error;
-        board_.init_frame_loss = setup.frame_loss;
-        board_.init_seed = setup.seed;
-        board_.clk = 0;
+        set_inputs();
         board_.eval();
+        memories_ = list_memories(board_.rootp);
+        const auto *root = reinterpret_cast<const uint8_t *>(board_.rootp);
+        power_up_.assign(root, root + sizeof *board_.rootp);
         if (!setup.waves.empty()) open_waves();
     }
 
@@ -49,20 +61,93 @@ public:
     }
 
     void run(uint64_t clocks) override {
+        for (const uint64_t end = clock + clocks; clock < end; ++clock) step();
+        flush();
+    }
+
+    bool run_watched(uint64_t clocks, Watch &watch) override {
         const uint64_t end = clock + clocks;
-#if VM_TRACE
-        if (waves_) {
-            for (; clock < end; ++clock) one_traced_clock();
-            waves_->flush();
-            return;
+        const uint64_t seen = source_.delimiters + target_.delimiters;
+        bool found = false;
+        while (clock < end && !found) {
+            step();
+            ++clock;
+            found = watch.look() || source_.delimiters + target_.delimiters != seen;
         }
+        flush();
+        return found;
+    }
+
+    void restart(const Setup &setup) override {
+        // The root holds all state; what it points to belongs to the model and never changes.
+        std::memcpy(static_cast<void *>(board_.rootp), power_up_.data(), sizeof *board_.rootp);
+        memories_changed();
+        setup_ = setup;
+        set_inputs();
+        clock = 0;
+    }
+
+    bool look_outside() override {
+#if FARSIDE_TAPPED
+        board_.poke_addr = outside.poke_addr;
+        board_.poke_data = outside.poke_data;
+        board_.poke_given = outside.poke_given;
+        board_.source_reset = outside.source_reset;
+        board_.target_reset = outside.target_reset;
+        board_.source_generation = outside.source_generation;
+        board_.target_generation = outside.target_generation;
+        board_.fault = outside.fault;
+        return board_.poke_taken == outside.poke_given;
+#else
+        return false;
 #endif
-        for (; clock < end; ++clock) one_clock();
+    }
+
+    const std::vector<Memory> &memories() const override { return memories_; }
+
+    const void *initial(const Memory &memory) const override {
+        const auto *root = reinterpret_cast<const uint8_t *>(board_.rootp);
+        return power_up_.data() + (static_cast<const uint8_t *>(memory.data) - root);
+    }
+
+    void memories_changed() override {
+#if FARSIDE_FILTER
+        farside_wake_all();
+#endif
     }
 
     uint64_t activity() const override { return board_.activity; }
 
 private:
+    void set_inputs() {
+        board_.source_rx = 1;
+        board_.target_rx = 1;
+        board_.host_divisor = setup_.host_divisor;
+        board_.link_divisor = setup_.link_divisor;
+        board_.init_delay = setup_.delay;
+        board_.init_byte_error = setup_.byte_error;
+        board_.init_frame_loss = setup_.frame_loss;
+        board_.init_seed = setup_.seed;
+        board_.clk = 0;
+        look_outside();
+    }
+
+    void step() {
+#if VM_TRACE
+        if (waves_) {
+            one_traced_clock();
+            return;
+        }
+#endif
+        one_clock();
+    }
+
+    void flush() {
+#if VM_TRACE
+        if (waves_) waves_->flush();
+#endif
+    }
+
     void one_clock() {
 #if FARSIDE_FILTER
         if (clock != 0) {
@@ -118,8 +203,10 @@ private:
     Vboard board_;
     Line &source_;
     Line &target_;
-    const Setup setup_;
+    Setup setup_;
     const uint64_t period_ps_;
+    std::vector<Memory> memories_;
+    std::vector<uint8_t> power_up_;     // all of the model's state before the first clock
 #if VM_TRACE
     std::unique_ptr<Waves> waves_;
 #endif

@@ -106,11 +106,11 @@ class Board(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.source = source = Source(self.geometry, mutation=self.mutation)
-        m.submodules.target = target = Target(self.geometry, mutation=self.mutation)
+        source = Source(self.geometry, mutation=self.mutation)
+        target = Target(self.geometry, mutation=self.mutation)
+        self.place_systems(m, source, target)
         m.submodules.registers = registers = ChannelRegisters(self.geometry.links)
-
-        wiring.connect(m, source.channel, registers.port)
+        self.connect_registers(m, source.channel, registers.port)
         m.d.comb += [
             source.host_rx.eq(self.source_rx), self.source_tx.eq(source.host_tx),
             target.host_rx.eq(self.target_rx), self.target_tx.eq(target.host_tx),
@@ -148,3 +148,12 @@ class Board(wiring.Component):
             activity.append(channel.activity)
         m.d.comb += self.activity.eq(Cat(activity))
         return m
+
+    def place_systems(self, m, source, target):
+        """Make both systems submodules of ``m``; a board with more inputs may do more."""
+        m.submodules.source = source
+        m.submodules.target = target
+
+    def connect_registers(self, m, channel, port):
+        """Lead the source's ``channel`` window to ``port``."""
+        wiring.connect(m, channel, port)

@@ -1,0 +1,358 @@
+"""The simulated board inside this process: cycle-exact, and time passes only when it is told to.
+
+The same gateware, model and host lines as :mod:`sim.board`, as a shared library. Nothing depends on
+the machine's clock, so equal calls give equal results, to the last clock. Python is at work once
+a frame, never once a clock. What is to be judged (tables, images) is read in the model's memory:
+looking takes no simulated time and disturbs nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+import struct
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware_model import wire
+from firmware_model.geometry import Geometry
+from firmware_model.mutations import Mutation
+
+from . import waves as waves_module
+from .board import SimulationError
+from .build import Build, Spec, build
+
+__all__ = ["Event", "Memory", "NativeBoard", "Pages", "Side", "Snapshot"]
+
+TOP = "sim.tapped:TappedBoard"
+FAULTY_TOP = "sim.tapped:FaultyBoard"
+READ_CHUNK = 4096
+RESET_CLOCKS = 4        # the inputs are registered; a line engine resets its parts a clock later
+
+
+class Side(enum.IntEnum):
+    """One of the two systems, or its host line."""
+
+    SOURCE = 0
+    TARGET = 1
+
+
+class Event(enum.IntFlag):
+    """Why :meth:`NativeBoard.run` has ended early."""
+
+    NOTHING = 0
+    SOURCE_FRAME = 1
+    TARGET_FRAME = 2
+    LOGGED = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory of the gateware: ``rows`` of ``element`` bytes each from ``address`` on."""
+
+    number: int
+    name: str
+    address: int
+    element: int
+    rows: int
+
+
+class Pages:
+    """The set pages of one system at one moment."""
+
+    def __init__(self, data: bytes, sets: int) -> None:
+        self._words: tuple[int, ...] = struct.unpack(f"<{sets * wire.SET_PAGE_WORDS}H", data)
+        self.sets = sets
+
+    def word(self, set_: int, word: int) -> int:
+        return self._words[wire.SET_PAGE_WORDS * set_ + word]
+
+    def chains(self, set_: int) -> int:
+        """Chains committed on this side."""
+        return (self.word(set_, wire.SetWord.CHAINS_LOW)
+                | self.word(set_, wire.SetWord.CHAINS_HIGH) << 16)
+
+    def acked(self, set_: int) -> int:
+        """Source: chains known to be committed at the target."""
+        return (self.word(set_, wire.SetWord.ACKED_LOW)
+                | self.word(set_, wire.SetWord.ACKED_HIGH) << 16)
+
+    def settled(self, set_: int) -> bool:
+        """Source: the target has everything, and the source knows."""
+        return (self.word(set_, wire.SetWord.UNSENT) == 0
+                and (self.word(set_, wire.SetWord.NEXT) - 1) & 0xFFFF
+                == self.word(set_, wire.SetWord.DONE)
+                and self.acked(set_) == self.chains(set_))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Taken in the clock in which the target counts a chain as committed: all its tracks are
+    visible, and nothing of the next chain is. ``image`` is the whole visible image."""
+
+    clock: int
+    source: Pages
+    target: Pages
+    image: bytes
+
+
+class _Library:
+    """A loaded board. There is one model in it, so one :class:`NativeBoard` at a time."""
+
+    _by_spec: dict[Spec, _Library] = {}     # noqa: RUF012 (shared by all on purpose)
+    _by_path: dict[Path, _Library] = {}     # noqa: RUF012 (different specs, the same Verilog)
+
+    def __init__(self, made: Build) -> None:
+        self.signals = made.signals
+        library = ctypes.CDLL(str(made.executable))
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        word, long = ctypes.c_uint32, ctypes.c_int64
+        numbers = ctypes.POINTER(word)
+        signatures: dict[str, tuple[object, list[object]]] = {
+            "error": (ctypes.c_char_p, []),
+            "start": (long, [ctypes.c_double, *[word] * 7, ctypes.c_char_p]),
+            "stop": (None, []),
+            "clock": (ctypes.c_uint64, []),
+            "run": (long, [ctypes.c_uint64]),
+            "write": (long, [ctypes.c_int, ctypes.c_char_p, size]),
+            "read": (long, [ctypes.c_int, pointer, size]),
+            "unsent": (long, [ctypes.c_int]),
+            "poke": (long, [word, word]),
+            "reset": (None, [ctypes.c_int, ctypes.c_int, word]),
+            "memories": (long, []),
+            "memory": (long, [long, *[ctypes.POINTER(kind) for kind in (
+                ctypes.c_char_p, pointer, size, size)]]),
+            "forget": (long, [long]),
+            "image": (long, [long, long, numbers, size, word, size, pointer]),
+            "watch": (long, [long, size]),
+            "record": (long, [long]),
+            "record_image": (long, [long, long, numbers, size, word, size]),
+            "log": (pointer, [ctypes.POINTER(size)]),
+        }
+        self.functions: dict[str, Callable[..., int]] = {}
+        for name, (result, arguments) in signatures.items():
+            function = getattr(library, f"farside_{name}")
+            function.restype, function.argtypes = result, arguments
+            self.functions[name] = function
+        self.owner: weakref.ref[NativeBoard] | None = None
+
+    @classmethod
+    def load(cls, spec: Spec, progress: Callable[[str], None] | None) -> _Library:
+        """Loaded before, found in the cache or built; sources are looked at once a process."""
+        if spec not in cls._by_spec:
+            made = build(spec, progress)
+            if made.executable not in cls._by_path:
+                cls._by_path[made.executable] = cls(made)
+            cls._by_spec[spec] = cls._by_path[made.executable]
+        return cls._by_spec[spec]
+
+
+class NativeBoard:
+    """A source, a target and the links between them, at power-up.
+
+    Boards of the same gateware share one loaded library with one model in it: starting one ends
+    the one before, which raises :class:`~sim.board.SimulationError` if it is used again.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sizes and line rates.
+    seed : int
+        Of the channel emulators' generators.
+    delay, byte_error, frame_loss : int
+        What the channels' registers hold at the start (``wire.Channel``).
+    link_baud : int or None
+        Another line rate of the links than the geometry's.
+    mutation : Mutation or None
+        A deliberate fault, for mutation tests only.
+    waves : path or None
+        Write waveforms there, ``.vcd`` or ``.fst``; complete after :meth:`close`.
+    progress : callable or None
+        Called with the name of each stage of the build that is needed.
+
+    Attributes
+    ----------
+    memories : dict
+        :class:`Memory` by name without ``board.``.
+
+    Raises
+    ------
+    BuildError
+        By the constructor.
+    SimulationError
+        By any call that the board cannot follow.
+    """
+
+    def __init__(self, geometry: Geometry, *, seed: int = 1, delay: int = 0, byte_error: int = 0,
+                 frame_loss: int = 0, link_baud: int | None = None,
+                 mutation: Mutation | None = None, waves: str | os.PathLike[str] | None = None,
+                 progress: Callable[[str], None] | None = None) -> None:
+        self.geometry = geometry
+        path = Path(waves) if waves is not None else None
+        if path is not None and path.suffix not in (".vcd", ".fst"):
+            raise SimulationError(f"waveform file {path} must end in .vcd or .fst")
+        spec = Spec(geometry, top=TOP if mutation is None else FAULTY_TOP, flow="native",
+                    trace=path.suffix[1:] if path is not None else "")
+        self._library = library = _Library.load(spec, progress)
+        self._library.owner = weakref.ref(self)
+        self._functions = self._library.functions
+        self._generation = [0, 0]
+        self._buffer = ctypes.create_string_buffer(READ_CHUNK)
+        self._call("start", geometry.clock_hz, geometry.divisor(geometry.host_baud),
+                   geometry.divisor(link_baud or geometry.link_baud), delay, byte_error,
+                   frame_loss, seed, _fault_number(mutation),
+                   None if path is None else os.fsencode(path))
+        if path is not None:
+            waves_module.write_companions(library.signals, path)
+        self.memories = dict(self._find_memories())
+        self._layouts = [self._layout(side) for side in Side]
+        self._log_bytes = 0
+
+    def _call(self, name: str, *arguments: object) -> int:
+        if self._library.owner is None or self._library.owner() is not self:
+            raise SimulationError("this board has ended: another of the same gateware was started")
+        result = self._functions[name](*arguments)
+        if isinstance(result, int) and result < 0:
+            raise SimulationError(_text(self._functions["error"]()))
+        return result
+
+    def close(self) -> None:
+        """End the board; waveforms are complete then. More than once does no harm."""
+        if self._library.owner is not None and self._library.owner() is self:
+            self._functions["stop"]()
+            self._library.owner = None
+
+    # -- time --------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> int:
+        """Clocks since power-up."""
+        return self._call("clock")
+
+    def run(self, clocks: int) -> Event:
+        """Run at most so many clocks; less if a frame arrives on a host line or something is
+        logged."""
+        return Event(self._call("run", clocks))
+
+    # -- host lines --------------------------------------------------------------------------
+
+    def write(self, side: Side, data: bytes) -> None:
+        """Queue bytes for a host line; 16 KiB may wait."""
+        self._call("write", side, data, len(data))
+
+    def read(self, side: Side) -> bytes:
+        """Bytes that have arrived on a host line."""
+        pieces = []
+        while (count := self._call("read", side, self._buffer, READ_CHUNK)) > 0:
+            pieces.append(self._buffer.raw[:count])
+        return b"".join(pieces)
+
+    def unsent(self, side: Side) -> int:
+        """Bytes that wait to be sent to a system."""
+        return self._call("unsent", side)
+
+    # -- faults ------------------------------------------------------------------------------
+
+    def poke(self, link: int, register: wire.Channel, value: int) -> None:
+        """Write a register of a link's channel emulator, from outside of both systems."""
+        self._call("poke", wire.CHANNEL_STRIDE * link + register, value)
+
+    def reset(self, side: Side, *, lose_memory: bool = False) -> None:
+        """Reset a system; takes a few clocks. Its memories keep their contents unless they are
+        to be lost: then they are as at power-up."""
+        self._generation[side] = (self._generation[side] + 1) % 256
+        self._call("reset", side, 1, self._generation[side])
+        self._pass(RESET_CLOCKS)
+        if lose_memory:
+            scope = f"{side.name.lower()}."
+            for name, memory in self.memories.items():
+                if name.startswith(scope):
+                    self._call("forget", memory.number)
+        self._call("reset", side, 0, self._generation[side])
+
+    def _pass(self, clocks: int) -> None:
+        end = self.clock + clocks
+        while self.clock < end:
+            self.run(end - self.clock)
+
+    # -- memories ----------------------------------------------------------------------------
+
+    def _find_memories(self) -> Iterator[tuple[str, Memory]]:
+        name, data = ctypes.c_char_p(), ctypes.c_void_p()
+        element, rows = ctypes.c_size_t(), ctypes.c_size_t()
+        for number in range(self._call("memories")):
+            self._call("memory", number, *map(ctypes.byref, (name, data, element, rows)))
+            known = _text(name.value).removeprefix("board.")
+            yield known, Memory(number, known, data.value or 0, element.value, rows.value)
+
+    def contents(self, name: str) -> bytes:
+        """A memory as it is, row after row."""
+        memory = self.memories[name]
+        return ctypes.string_at(memory.address, memory.element * memory.rows)
+
+    def _layout(self, side: Side) -> tuple[object, ...]:
+        g = self.geometry
+        core = f"{side.name.lower()}.core"
+        rows = [g.index(v, t) for v in range(g.volumes) for t in range(g.tracks_per_volume)]
+        slot_bits = max(1, (max(g.source_slots, g.target_slots) - 1).bit_length())
+        return (self._memory(f"{core}.metadata.state").number,
+                self._memory(f"{core}.data_memory.memory").number,
+                (ctypes.c_uint32 * len(rows))(*rows), len(rows), (1 << slot_bits) - 1,
+                g.track_bytes)
+
+    def _memory(self, name: str) -> Memory:
+        if name not in self.memories:
+            raise SimulationError(f"the model has no memory {name}: has Verilator renamed it?")
+        return self.memories[name]
+
+    def image(self, side: Side) -> bytes:
+        """All volumes, in order, as their last committed versions are now."""
+        into = ctypes.create_string_buffer(self.geometry.image_bytes)
+        self._call("image", *self._layouts[side], into)
+        return into.raw
+
+    def pages(self, side: Side) -> Pages:
+        """The set pages of a system as they are now."""
+        return Pages(self.contents(f"{side.name.lower()}.core.metadata.page"), self.geometry.sets)
+
+    # -- the log -----------------------------------------------------------------------------
+
+    def watch_commits(self) -> None:
+        """From now on take a :class:`Snapshot` of every chain that commits at the target."""
+        pages = [self._memory(f"{side.name.lower()}.core.metadata.page") for side in Side]
+        for memory in pages:
+            self._call("record", memory.number)
+        for set_ in range(self.geometry.sets):
+            self._call("watch", pages[Side.TARGET].number,
+                       wire.SET_PAGE_WORDS * set_ + wire.SetWord.CHAINS_LOW)
+        self._call("record_image", *self._layouts[Side.TARGET])
+        self._log_bytes = 8 + 2 * pages[0].element * pages[0].rows + self.geometry.image_bytes
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """What was logged since the last call."""
+        size = ctypes.c_size_t()
+        address = self._call("log", ctypes.byref(size))
+        if not size.value:
+            return ()
+        data = ctypes.string_at(address, size.value)
+        sets, page = self.geometry.sets, 2 * wire.SET_PAGE_WORDS * self.geometry.sets
+        found = []
+        for at in range(0, len(data), self._log_bytes):
+            clock = int.from_bytes(data[at:at + 8], "little")
+            first, second, third = at + 8, at + 8 + page, at + 8 + 2 * page
+            found.append(Snapshot(clock, Pages(data[first:second], sets),
+                                  Pages(data[second:third], sets),
+                                  data[third:at + self._log_bytes]))
+        return found
+
+
+def _fault_number(mutation: Mutation | None) -> int:
+    """As :class:`hdl.mutations.Selected` numbers it, without importing Amaranth."""
+    return 0 if mutation is None else 1 + list(Mutation).index(Mutation(mutation))
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
