@@ -102,7 +102,7 @@ class Client(Session):
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
             self.volume_set = self.read_volume_sets()
-            self._book = ChainBook([page.chains for page in self.pages()], self._commit_chain)
+            self._book = ChainBook(self._read_committed(), self._commit_chain)
         except BaseException:
             transport.close()
             raise
@@ -129,6 +129,9 @@ class Client(Session):
     def waiting(self) -> dict[int, float]:
         """Volumes whose reconnect is awaited, and since when on the transport's clock."""
         return self._book.waiting
+
+    def _read_committed(self) -> list[int]:
+        return [page.chains for page in self.pages()]
 
     # -- what the session asks -------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Session(Registers):
         self.at_rest: Callable[[], None] = lambda: None
         self.chores: list[Callable[[], None]] = []
         self.sessions_lost = 0
-        self.peer = LinkPeer(wire.Role.HOST, ordered=True)
+        self.peer = self.make_peer()
         self._requests: dict[int, Request] = {}
         self._tag = 0
         self._session = self.peer.session_count
@@ -129,6 +129,10 @@ class Session(Registers):
         self.close()
 
     # -- what a subclass adds --------------------------------------------------------------
+
+    def make_peer(self) -> LinkPeer:
+        """Our end of the line."""
+        return LinkPeer(wire.Role.HOST, ordered=True)
 
     def fill_line(self, now: float) -> None:
         """Hand further frames to ``self.peer``; called whenever the line is up."""

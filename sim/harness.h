@@ -236,6 +236,8 @@ public:
     virtual const void *initial(const Memory &memory) const = 0;
     // To be called when a memory has been written from outside.
     virtual void memories_changed() = 0;
+    // Bit n: link n has a session at the source (0) or the target (1).
+    virtual uint32_t links_up(int side) const = 0;
     // Changes whenever a byte has travelled on any link.
     virtual uint64_t activity() const = 0;
     uint64_t clock = 0;

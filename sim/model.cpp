@@ -116,6 +116,14 @@ public:
 #endif
     }
 
+    uint32_t links_up([[maybe_unused]] int side) const override {
+#if FARSIDE_TAPPED
+        return side ? board_.target_links_up : board_.source_links_up;
+#else
+        return 0;
+#endif
+    }
+
     uint64_t activity() const override { return board_.activity; }
 
 private:

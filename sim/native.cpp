@@ -174,6 +174,8 @@ EXPORT int64_t farside_read(int side, uint8_t *into, size_t room) {
     return static_cast<int64_t>(taken);
 }
 
+EXPORT int64_t farside_links_up(int side) { return board.model->links_up(side); }
+
 // Bytes that wait to be sent to the board.
 EXPORT int64_t farside_unsent(int side) {
     return static_cast<int64_t>(board.line(side).to_board.size());

@@ -102,8 +102,8 @@ class Snapshot:
 class _Library:
     """A loaded board. There is one model in it, so one :class:`NativeBoard` at a time."""
 
-    _by_spec: dict[Spec, _Library] = {}     # noqa: RUF012 (shared by all on purpose)
-    _by_path: dict[Path, _Library] = {}     # noqa: RUF012 (different specs, the same Verilog)
+    _by_spec: dict[Spec, _Library] = {}
+    _by_path: dict[Path, _Library] = {}    # specs may share a Verilog
 
     def __init__(self, made: Build) -> None:
         self.signals = made.signals
@@ -120,6 +120,7 @@ class _Library:
             "write": (long, [ctypes.c_int, ctypes.c_char_p, size]),
             "read": (long, [ctypes.c_int, pointer, size]),
             "unsent": (long, [ctypes.c_int]),
+            "links_up": (long, [ctypes.c_int]),
             "poke": (long, [word, word]),
             "reset": (None, [ctypes.c_int, ctypes.c_int, word]),
             "memories": (long, []),
@@ -213,7 +214,8 @@ class NativeBoard:
 
     def _call(self, name: str, *arguments: object) -> int:
         if self._library.owner is None or self._library.owner() is not self:
-            raise SimulationError("this board has ended: another of the same gateware was started")
+            raise SimulationError(
+                "this board has ended, or another of the same gateware was started")
         result = self._functions[name](*arguments)
         if isinstance(result, int) and result < 0:
             raise SimulationError(_text(self._functions["error"]()))
@@ -253,6 +255,10 @@ class NativeBoard:
     def unsent(self, side: Side) -> int:
         """Bytes that wait to be sent to a system."""
         return self._call("unsent", side)
+
+    def links_up(self, side: Side) -> int:
+        """Bit n: link n has a session."""
+        return self._call("links_up", side)
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -317,6 +323,11 @@ class NativeBoard:
     def pages(self, side: Side) -> Pages:
         """The set pages of a system as they are now."""
         return Pages(self.contents(f"{side.name.lower()}.core.metadata.page"), self.geometry.sets)
+
+    def counters(self, side: Side) -> tuple[int, ...]:
+        """The counters' memory: ``wire.Counter`` from 0 on, links from 32 on."""
+        data = self.contents(f"{side.name.lower()}.core.counters.memory")
+        return struct.unpack(f"<{len(data) // 4}I", data)
 
     # -- the log -----------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class TappedBoard(Board):
         What the systems are told of their resets.
     fault : In(4)
         Only of :class:`FaultyBoard`.
+    source_links_up, target_links_up : Out(8)
+        Bit n: link n has a session.
     """
 
     poke_addr: In(16)
@@ -78,6 +80,8 @@ class TappedBoard(Board):
     source_generation: In(8)
     target_generation: In(8)
     fault: In(4)
+    source_links_up: Out(8)
+    target_links_up: Out(8)
 
     def place_systems(self, m, source, target):
         # Registered, as all inputs of the board: see Board.elaborate.
@@ -86,7 +90,8 @@ class TappedBoard(Board):
             generation = Signal.like(system.generation, name=f"{name}_generation_now")
             m.d.sync += [reset.eq(getattr(self, f"{name}_reset")),
                          generation.eq(getattr(self, f"{name}_generation"))]
-            m.d.comb += system.generation.eq(generation)
+            m.d.comb += [system.generation.eq(generation),
+                         getattr(self, f"{name}_links_up").eq(system.links_up)]
             m.submodules[name] = ResetInserter(reset)(system)
 
     def connect_registers(self, m, channel, port):

@@ -115,7 +115,7 @@ def test_old_entries_go_recent_ones_stay(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"trace": "evcd"}, "trace format 'evcd' is not one of vcd and fst"),
-    ({"flow": "icarus"}, "flow 'icarus' is not one of board and cocotb"),
+    ({"flow": "icarus"}, "flow 'icarus' is not one of board, native, cocotb"),
 ])
 def test_bad_specs(options, message):
     with pytest.raises(BuildError, match=message):
