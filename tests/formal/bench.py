@@ -106,12 +106,20 @@ class Part(Elaboratable):
             fragment = fragment.find_subfragment(name)
         return fragment
 
-    def find(self, path):
-        """The submodule and the signal that ``path`` (``"submodule.signal"``) names."""
+    def find(self, path, *, domain=None):
+        """The submodule and the signal that ``path`` (``"submodule.signal"``) names.
+
+        ``domain`` chooses among signals of one name: where it is assigned.
+        """
         *submodules, name = path.split(".")
         fragment = self._fragment(submodules)
         found = {}
-        for statements in fragment.statements.values():
+        for where, statements in fragment.statements.items():
+            if domain not in (None, where):
+                continue
+            if domain:
+                found |= {id(s): s for s in statements._lhs_signals() if s.name == name}
+                continue
             for signal in (*statements._lhs_signals(), *statements._rhs_signals()):
                 if signal.name == name:
                     found[id(signal)] = signal
@@ -123,9 +131,9 @@ class Part(Elaboratable):
                               f"{path!r}, not one")
         return fragment, next(iter(found.values()))
 
-    def tap(self, path):
-        """An inner signal, to be read."""
-        return self.find(path)[1]
+    def tap(self, path, *, domain=None):
+        """An inner signal, to be read; of several of one name, that assigned in ``domain``."""
+        return self.find(path, domain=domain)[1]
 
     def ongoing(self, *states, submodule=(), fsm="fsm"):
         """A Value: whether a state machine is in one of ``states``."""
@@ -183,21 +191,15 @@ class Bench:
         self._add(Assume(~self.started | (value == self.past(value))), f"{name}_constant")
         return signal
 
-    def inputs(self, interface):
-        """Makes inputs of a component, or of one of its interfaces, free; returns it."""
-        for _path, member, value in interface.signature.flatten(interface):
-            if member.flow is In:
-                self.ports.append(Value.cast(value))
-        return interface
-
-    def add(self, component, name="dut", *, free=True):
+    def add(self, component, name="dut", *, driven=()):
         """Puts a component into the bench, with the fault if that is meant for it.
 
-        ``free`` makes all its inputs free.
+        Its inputs are free, but for those in the members that are ``driven`` (all: True).
         """
         part = Part(component)
-        if free:
-            self.inputs(component)
+        for (member, *_), leaf, value in component.signature.flatten(component):
+            if leaf.flow is In and driven is not True and member not in driven:
+                self.ports.append(Value.cast(value))
         if isinstance(self.fault, Fault) and self.fault.part == name:
             self.fault.apply(part)
         self.m.submodules[name] = part

@@ -56,18 +56,22 @@ class Tables:
         """The page address now is that of ``word`` in the page of ``set_``."""
         return self.meta.page_addr == page(set_, word)
 
-    def remember(self, word, *, name, init=0):
+    def remember(self, word, *, name, others=0):
         """One register a set that follows what the component writes to ``word``; reads see it.
 
-        Nobody else writes that word.
+        Others may write that word as they like while ``others``, and never without the lock.
         """
         bench, meta = self.bench, self.meta
         words = []
+        theirs = bench.free(self.geometry.sets, f"{name}_changed")
+        value = bench.free(16, f"{name}_new")
         for n in range(self.geometry.sets):
-            kept = Signal(16, name=f"{name}_{n}", init=init)
+            kept = Signal(16, name=f"{name}_{n}")
             here = self.is_at(word, C(n, self.geometry.set_bits))
             with bench.m.If(self.writes["page"] & here):
                 bench.m.d.sync += kept.eq(meta.page_wdata)
+            with bench.m.Elif(theirs[n] & others & ~self.gnt):
+                bench.m.d.sync += kept.eq(value)
             read = self.reads["page"] & bench.past(here)
             bench.assume(~read | (meta.page_rdata == kept), f"{name}_{n}_as_written")
             words.append(kept)

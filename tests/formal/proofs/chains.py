@@ -27,12 +27,8 @@ class ChainBench:
         g = self.geometry = PAIRS
         mutation = bench.fault if isinstance(bench.fault, Mutation) else None
         dut = self.dut = ChainProcessor(g, mutation=mutation)
-        part = self.part = bench.add(dut, free=False)
+        part = self.part = bench.add(dut, driven=["meta"])
         tables = self.tables = Tables(bench, dut.meta, g)
-        for port in (dut.events.valid, dut.events.payload, dut.sink.valid, dut.sink.data,
-                     dut.sink.index, dut.sink.type, dut.sink.header, dut.new_session,
-                     dut.status.ready, dut.slot, dut.slot_valid, dut.free.ready, dut.free_level):
-            bench.ports.append(Value.cast(port))
         event = dut.events.payload
         bench.held_until_taken(dut.events, "events_hold")
         bench.assume(~dut.events.valid | (event.type == Type.CHAIN) | (event.type == Type.WRITE),

@@ -38,15 +38,12 @@ def commit_order(bench):
     g = PAIRS
     mutation = bench.fault if isinstance(bench.fault, Mutation) else None
     dut = CommitEngine(g, mutation=mutation)
-    part = bench.add(dut, free=False)
+    part = bench.add(dut, driven=["meta"])
     meta = dut.meta
     tables = Tables(bench, meta, g)
-    m.d.comb += [
-        dut.progress.eq(bench.free(dut.progress.shape(), "progress")),
-        dut.hold.eq(bench.free(1, "hold")),
-        dut.free.ready.eq(bench.free(1, "free_ready")),
-    ]
-    done = tables.remember(SetWord.DONE, name="done")
+    swaps = Signal(8)                   # of the group that is committing
+    # A set's DONE is moved by others (BEGIN, RESYNC) between groups, not within one.
+    done = tables.remember(SetWord.DONE, name="done", others=swaps == 0)
     set_, group = part.tap("set_"), part.tap("group")
     following = Signal(16)              # the group whose turn it is in the set at hand
     m.d.comb += following.eq(Mux(set_, done[1], done[0]) + 1)
@@ -57,7 +54,6 @@ def commit_order(bench):
         return tables.reads["page"] & bench.past(meta.page_addr == record)
 
     count, received, head = Signal(16), Signal(16), Signal(g.track_index_bits)
-    swaps = Signal(8)                   # of this group
     expected = Signal(g.track_index_bits)
     in_chain = Signal()
     with m.If(read(GROUP_COUNT)):
@@ -115,6 +111,7 @@ def commit_order(bench):
     bench.invariant(~(walking | between) | (left != 0), "something_is_left")
     bench.invariant(~closing_group | (left == 0), "nothing_is_left")
     bench.invariant(committing | (swaps == 0), "no_swaps_elsewhere")
+    bench.invariant(~(ending | closing_group | between) | (swaps != 0), "some_are_swapped")
     bench.invariant(~in_chain | walking | part.ongoing("READ_CHAINS", "COUNT_CHAIN"), "chain_open")
     bench.invariant(~part.ongoing("READ_CHAINS", "COUNT_CHAIN") | in_chain, "chain_to_be_counted")
     bench.invariant(~(in_chain & walking) | ~closing, "chain_goes_on")

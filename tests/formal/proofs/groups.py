@@ -2,7 +2,7 @@
 
 from amaranth import *
 
-from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord
+from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, TargetFlag
 from hdl.metadata import group_record, page
 from hdl.mutations import Mutation
 from hdl.sequencer import Sequencer, Task
@@ -28,12 +28,9 @@ class GroupBench:
         g = self.geometry = PAIRS
         mutation = bench.fault if isinstance(bench.fault, Mutation) else None
         dut = self.dut = Sequencer(g, mutation=mutation)
-        part = self.part = bench.add(dut, free=False)
+        part = self.part = bench.add(dut, driven=["meta"])
         meta = dut.meta
         tables = self.tables = Tables(bench, meta, g)
-        for port in (dut.status.valid, dut.status.payload, dut.destage, dut.poll, dut.slow_tick,
-                     dut.group_timeout, dut.link_lost):
-            bench.ports.append(Value.cast(port))
         bench.held_until_taken(dut.status, "status_holds")
         bench.calm(meta.gnt == meta.req, "lock_is_free")
 
@@ -183,12 +180,12 @@ def sequencer_cut(bench):
 
 @proof(
     component="hdl.sequencer",
-    claim="A group is cleared only by a commit status of the set's epoch that names it or a later "
-          "one of those that are out; the oldest first. Clearing visits COUNT tracks from HEAD "
-          "along the links; each loses pending, packet and waiter in one write and nothing else, "
-          "returns its credit, and reconnects its volume exactly if it was waited for. DONE then "
-          "grows by one, all within one hold of the lock. SENT only ever goes back to DONE, or on "
-          "with it.",
+    claim="A group is cleared only by a commit status of the set's epoch, from a target that "
+          "follows us, that names it or a later one of those that are out; the oldest first. "
+          "Clearing visits COUNT tracks from HEAD along the links; each loses pending, packet and "
+          "waiter in one write and nothing else, returns its credit, and reconnects its volume "
+          "exactly if it was waited for. DONE then grows by one, all within one hold of the lock. "
+          "SENT only ever goes back to DONE, or on with it.",
     rule="I3, I4, I9, R23, R28",
     method=Induction(4),
     sizes="2 sets, 2 groups in flight, any tables, any commit status",
@@ -212,8 +209,10 @@ def sequencer_clear(bench):
     volume, wrote_volume = meta.volume_rdata, meta.volume_wdata
     oldest = (c.done + 1)[:16]
     status = Signal(dut.status.payload.shape())
+    ours = Signal()
     with m.If(dut.status.valid & dut.status.ready):
-        m.d.sync += status.eq(dut.status.payload)
+        m.d.sync += [status.eq(dut.status.payload), ours.eq(dut.status.payload.life == dut.life)]
+    follows = (status.flags & TargetFlag.FOLLOWING).any()
 
     clears = writes["state"] & ~dut.group_track
     cleared = Signal(8)                 # in this hold
@@ -234,9 +233,9 @@ def sequencer_clear(bench):
         m.d.sync += count.eq(meta.page_rdata)
 
     ahead = (status.gseq - c.done)[:16]
-    bench.prove(~clears | ((c.known[SetWord.EPOCH][:8] == status.epoch)
-                           & (c.known[SetWord.EPOCH] < 256)
-                           & (status.set == c.set_)), "status_of_this_set_and_epoch")
+    same_epoch = c.known[SetWord.EPOCH][:8] == status.epoch
+    bench.prove(~clears | (same_epoch & (status.set == c.set_)), "status_of_this_set_and_epoch")
+    bench.prove(~clears | (ours & follows), "status_of_who_follows_us")
     bench.prove(~clears | ((ahead != 0) & (ahead <= c.in_flight)), "names_a_group_that_is_out")
     bench.prove(~clears | (cleared < count), "as_many_as_the_group_has")
     bench.prove(~clears | ((bench.past(meta.state_addr) == expected)
@@ -273,12 +272,13 @@ def sequencer_clear(bench):
     clearing, after = part.ongoing(*CLEAR), part.ongoing(*CLEARED)
     found = part.ongoing("FIND_GROUP", "READ_HEAD", "READ_COUNT")
     left, index = part.tap("count"), part.tap("index")
-    applies = ((c.known[SetWord.EPOCH] == status.epoch) & (status.set == c.set_)
+    applies = (same_epoch & (status.set == c.set_) & ours & follows
                & (ahead != 0) & (ahead <= c.in_flight))
     is_status = part.tap("task") == Task.STATUS.value
     bench.invariant(~(found | clearing | after) | applies, "status_applies")
-    kept = ((status.set == c.set_) & (part.tap("epoch") == status.epoch)
-            & (part.tap("gseq") == status.gseq))
+    kept = ((status.set == c.set_) & (part.tap("epoch", domain="sync") == status.epoch)
+            & (part.tap("gseq") == status.gseq) & (part.tap("ours") == ours)
+            & (part.tap("flags") == status.flags[:4]))
     bench.invariant(part.ongoing("CHOOSE_WORK", "CHOOSE_TASK") | ~is_status | kept, "status_kept")
     bench.invariant(~(found | clearing | after | part.ongoing("LET_GO")) | is_status,
                     "clears_for_status_only")

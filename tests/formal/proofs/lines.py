@@ -90,7 +90,7 @@ def session_agreement(bench):
     fresh = [Signal(name=f"fresh_{n}") for n in range(2)]
     words = []
     for n, (end, name) in enumerate(zip(ends, ("dut", "other"), strict=True)):
-        bench.add(end, name, free=False)
+        bench.add(end, name, driven=True)
         dead = bench.free(1, f"dead_{n}")
         generation = bench.constant(8, f"generation_{n}")
         send = bench.free(1, f"send_{n}")
@@ -234,8 +234,8 @@ def transmit_window_keeps(bench):
 def uart_loopback(bench):
     m = bench.m
     sender, receiver = UartTx(16), UartRx(16)
-    bench.add(sender, free=False)
-    bench.add(receiver, "receiver", free=False)
+    bench.add(sender, driven=True)
+    bench.add(receiver, "receiver", driven=True)
     part = bench.constant(5, "sixteenths")
     bench.assume(part <= 16, "at_most_six")
     valid = bench.free(1, "valid")

@@ -127,7 +127,7 @@ def comparator_verdict(bench):
     m = bench.m
     g = PAIRS
     dut = Comparator(g)
-    part = bench.add(dut, free=False)
+    part = bench.add(dut, driven=True)
     entries = [bench.constant(g.track_index_bits, f"entry_{n}") for n in range(3)]
     states = bench.constant(1 << g.track_index_bits, "pending")
     volumes = [bench.constant(Volume(g), f"volume_{v}") for v in range(g.volumes)]
