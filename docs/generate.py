@@ -2,21 +2,21 @@
 
 ``docs/generate.py`` rewrites the generated files; ``--check CLAIMS`` exits 1 and names the stale
 ones, comparing docs/claims.md with the CLAIMS table a test run has just written; ``--record`` runs
-the commands whose output the documentation shows and puts it there.
+the commands whose output the documentation shows and puts it there, in all files or in the FILES
+named behind it.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+
+from examples import commands, record  # noqa: E402
 
 from firmware_model import wire  # noqa: E402
 from tests.formal.runner import document as formal  # noqa: E402
@@ -119,26 +119,7 @@ def architecture() -> str:
 
 
 GENERATED = {"protocol.md": protocol, "architecture.md": architecture,
-             "formal.md": formal}
-
-# ``<!-- output of: COMMAND -->``, a text block, ``<!-- end of output -->``
-OUTPUT = re.compile(r"(<!-- output of: (farside [^\n]*?) -->\n)```text\n.*?```\n"
-                    r"(<!-- end of output -->)", re.DOTALL)
-
-
-def record(path: Path) -> None:
-    """Run the commands that ``path`` shows the output of, and replace it."""
-
-    def run(found: re.Match[str]) -> str:
-        words = shlex.split(found[2])
-        print(f"{path.name}: {found[2]}", file=sys.stderr)
-        done = subprocess.run(
-            [sys.executable, "-m", "host_tools", *words[1:]], stdout=subprocess.PIPE, text=True,
-            check=True, cwd=HERE.parent, env=os.environ | {"COLUMNS": "96"})
-        return f"{found[1]}```text\n{done.stdout.rstrip()}\n```\n{found[3]}"
-
-    path.write_text(OUTPUT.sub(run, path.read_text()))
-
+             "formal.md": formal, "commands.md": commands}
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--check"]:
@@ -152,8 +133,10 @@ def main(arguments: list[str]) -> int:
             print(f"docs/{name} is out of date: run `make docs` and commit it", file=sys.stderr)
         return 1 if stale else 0
     if arguments == ["--record"]:
-        for path in (HERE.parent / "README.md", *sorted(HERE.glob("*.md"))):
-            record(path)
+        record([HERE.parent / "README.md", *sorted(HERE.glob("*.md"))])
+        return 0
+    if arguments[:1] == ["--record"]:
+        record([Path(name) for name in arguments[1:]])
         return 0
     for name, make in GENERATED.items():
         (HERE / name).write_text(make())

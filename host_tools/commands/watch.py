@@ -162,8 +162,10 @@ def _say(sample: Sample) -> None:
         words.append(f"{role}: links " + (f"down: {', '.join(down)}" if down else "up"))
         words.append(f"{side['rates']['chains']:.1f} chains/s")
         if role == "source":
-            words.append(f"{sum(one['behind'] for one in side['sets'])} chains behind")
-            words.append(f"{side['disconnected']['volumes']} volumes disconnected")
+            behind = sum(one["behind"] for one in side["sets"])
+            words.append(f"{units.show_count(behind, 'chain')} behind")
+            volumes = side["disconnected"]["volumes"]
+            words.append(f"{units.show_count(volumes, 'volume')} disconnected")
     print("; ".join(words) if len(words) > 1 else f"{words[0]}; the board cannot be seen",
           flush=True)
 
