@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from . import wire
 
 
+MIN_CLOCKS_A_BIT = 4        # see hdl/uart.py
+NO_MIDDLE = (f"with fewer than {MIN_CLOCKS_A_BIT} clocks a bit the receiver cannot find the middle "
+             "of a bit")
+
+
 class GeometryError(ValueError):
     """A parameter is outside its bound; the message names parameter, value, bound and reason."""
 
@@ -101,8 +106,7 @@ class Geometry:
         bound("staging_slots", self.chain_limit, 65536, "a group is at least one whole chain")
         bound("clock_hz", 1_000_000, 500_000_000, "boards run between 1 MHz and 500 MHz")
         for name in ("host_baud", "link_baud"):
-            bound(name, 300, self.clock_hz // 5,
-                  "with fewer than 5 clocks a bit the receiver cannot find its middle")
+            bound(name, 300, self.clock_hz // MIN_CLOCKS_A_BIT, NO_MIDDLE)
         if self.track_index_bits > 16:
             raise GeometryError(
                 f"{self.volumes} volumes of {self.tracks_per_volume} tracks need "
@@ -203,7 +207,7 @@ class Geometry:
 
     def divisor(self, baud: int) -> int:
         """Clocks a bit in 1/256 (24-bit fixed point: 16 whole, 8 fraction), rounded."""
-        if not 300 <= baud <= self.clock_hz // 5:
-            raise GeometryError(f"baud {baud} is outside 300..{self.clock_hz // 5}: with fewer "
-                                "than 5 clocks a bit the receiver cannot find its middle")
+        most = self.clock_hz // MIN_CLOCKS_A_BIT
+        if not 300 <= baud <= most:
+            raise GeometryError(f"baud {baud} is outside 300..{most}: {NO_MIDDLE}")
         return round(self.clock_hz * 256 / baud)

@@ -13,7 +13,7 @@ PRESET = 0xFFFFFFFF
 class Crc32(wiring.Component):
     """CRC-32 register.
 
-    A byte on the fastest line lasts 50 clocks, so eight clocks a byte are spent gladly: one
+    A byte on the fastest line lasts 40 clocks, so eight clocks a byte are spent gladly: one
     logic cell a bit instead of the trees of exclusive-ors a byte-wide CRC needs.
 
     ``~value`` after n bytes, each least significant bit first, equals ``zlib.crc32`` of them.

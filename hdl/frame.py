@@ -1,6 +1,6 @@
 """Frames: ``type | lseq | header[8] | payload | crc32``, before and after COBS.
 
-Both directions work bit by bit inside a byte: a byte lasts at least 50 clocks on the line, and
+Both directions work bit by bit inside a byte: a byte lasts at least 40 clocks on the line, and
 what is shifted needs one logic cell a bit where what is selected needs several.
 """
 

@@ -51,14 +51,14 @@ class LinkEngine(wiring.Component):
         tx  UartTx <- CobsEncoder <- FrameTransmitter <- Speaker, payload
 
     Line use: frames follow each other without a gap as long as descriptors and payload keep
-    coming, a byte of payload in 40 clocks on average at 5 clocks a bit.
+    coming, a byte of payload in 32 clocks on average at 4 clocks a bit, the fastest line.
 
-    Supported round trips: in a new session 262144 bit times (0.26 seconds at 1 Mbaud, 1.3 million
-    clocks at 5 clocks a bit) and 16 times the patience for longest frames; once measured, a round
+    Supported round trips: in a new session 262144 bit times (0.26 seconds at 1 Mbaud, a million
+    clocks at 4 clocks a bit) and 16 times the patience for longest frames; once measured, a round
     trip may grow to 32 times what it was, up to 8.4 million bit times. A longer one ends the
     session. See :class:`.txwindow.TransmitWindow`.
 
-    The receive queue holds 511 line bytes (25,000 clocks at 5 clocks a bit): so long may the
+    The receive queue holds 511 line bytes (20,000 clocks at 4 clocks a bit): so long may the
     sink or the taker of an Event hold the engine up before line bytes are lost; that costs the
     frame they belong to, which is sent again.
 
@@ -94,7 +94,7 @@ class LinkEngine(wiring.Component):
     tx : Out(1)
         Line out.
     divisor : In(24)
-        Clocks a bit in 1/256, at least 5 * 256.
+        Clocks a bit in 1/256, at least ``uart.MIN_DIVISOR``.
     generation : In(16)
         Resets of this side, for the hello.
     submit : In(stream.Signature(Descriptor))

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from firmware_model import wire
-from firmware_model.geometry import Geometry, GeometryError
+from firmware_model.geometry import MIN_CLOCKS_A_BIT, Geometry, GeometryError
 
 from .errors import (
     NoAnswer,
@@ -312,7 +312,8 @@ class Session(Registers):
         clock = values[wire.Reg.CLOCK_HZ]
 
         def rate(divisor: int) -> int:
-            return min(round(clock * 256 / max(divisor, 1)), clock // 5)
+            return min(round(clock * 256 / max(divisor, 1)),
+                       clock // MIN_CLOCKS_A_BIT)
 
         try:
             role = wire.Role(values[wire.Reg.ROLE])

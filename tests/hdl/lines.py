@@ -12,7 +12,7 @@ from hdl.link import LinkEngine
 from .serial import Listener, Sender
 from .streams import ticks, until
 
-CLOCKS = 5                  # a bit: the fastest line, for the shortest simulation
+CLOCKS = 4                  # a bit: the fastest line, for the shortest simulation
 STROBES = ("frame_sent", "resent", "frame_received", "duplicate", "bad_frame", "timeout",
            "session", "ack_sent")
 
