@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from . import wire
 
-
 MIN_CLOCKS_A_BIT = 4        # see hdl/uart.py
 NO_MIDDLE = (f"with fewer than {MIN_CLOCKS_A_BIT} clocks a bit the receiver cannot find the middle "
              "of a bit")

@@ -110,13 +110,13 @@ class UartRx(wiring.Component):
     divisor in clocks and ``h`` its half, rounded down; then any byte is read from a sender
     whose bits last
 
-    * up to ``(h - 1) / 9 d`` longer (``h / 9 d`` if ``d`` is whole): past that, the start of the stop
-      bit comes after the receiver looks for it;
+    * up to ``(h - 1) / 9 d`` longer (``h / 9 d`` if ``d`` is whole): past that, the start of the
+      stop bit comes after the receiver looks for it;
     * down to ``(d - h - 1) / 10 d`` shorter: past that, the stop bit has ended.
 
     That is 2.2 % at least whatever ``d``; +5.5 and -2.5 % at 4 clocks a bit, +4.4 and -4.0 % at 5,
-    +5.5 and -4.4 % at 16, and no 8N1 receiver stands more than 1/18 and 1/20. Jitter of edges counts
-    against the same margins: ``h`` clocks early and ``d - h - 1`` late.
+    +5.5 and -4.4 % at 16, and no receiver of 8N1 stands more than 1/18 and 1/20. Jitter of edges
+    counts against the same margins: ``h`` clocks early and ``d - h - 1`` late.
 
     Parameters
     ----------
