@@ -366,7 +366,6 @@ class Source(HostPort):
             state.pending = True
             page.chains += 1
             self.count(Counter.RESYNC_TRACKS)
-            self.request_destage(set_)
             return
         page.scan = None
         page.mark = page.chains
@@ -571,7 +570,7 @@ class Source(HostPort):
     def can_cut(self, set_: int) -> bool:
         """Whether a group of this set is wanted, allowed, and sure of target staging."""
         page = self.pages[set_]
-        return ((page.destage or page.polled) and page.unsent > 0
+        return ((page.destage or page.polled or page.resync) and page.unsent > 0
                 and page.in_flight < self.geometry.groups_in_flight
                 and self._budget() >= self.geometry.chain_limit)
 

@@ -13,7 +13,7 @@ from cocotb.task import bridge
 from cocotb.utils import get_sim_time
 
 from sim.cocotb_uart import Bridge, CocotbTransport, start_board
-from tests.scenarios import basic, mirroring  # noqa: F401 - they register their scenarios
+from tests.scenarios import basic, mirroring, restarts  # noqa: F401 - they register their scenarios
 from tests.scenarios.gateware_world import GatewareWorld
 from tests.scenarios.world import GEOMETRY, SCENARIOS
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.scenarios import basic, mirroring  # noqa: F401 - they register their scenarios
+from tests.scenarios import basic, mirroring, restarts  # noqa: F401 - they register their scenarios
 from tests.scenarios.gateware_world import GatewareWorld
 from tests.scenarios.world import parameters as all_parameters
 

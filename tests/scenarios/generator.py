@@ -39,10 +39,15 @@ _WEIGHTS = {"chain": 30, "hot_chain": 30, "destage": 8, "poll": 4, "read": 6, "w
             "assign": 4}
 
 
-def make_program(geometry: Geometry, seed: int, length: int) -> list[Operation]:
-    """A program of ``length`` operations from a seed."""
+_RESTARTS = {"reset_target": 3, "lose_target": 1, "reset_source": 1, "lose_source": 1}
+
+
+def make_program(geometry: Geometry, seed: int, length: int, *,
+                 restarts: bool = False) -> list[Operation]:
+    """A program of ``length`` operations from a seed, with resets of both sides if asked for."""
     chance = random.Random(f"program {seed}")
-    names, weights = list(_WEIGHTS), list(_WEIGHTS.values())
+    chances = _WEIGHTS | _RESTARTS if restarts else _WEIGHTS
+    names, weights = list(chances), list(chances.values())
     hot = [(chance.randrange(geometry.volumes), chance.randrange(geometry.tracks_per_volume))
            for _ in range(2 * geometry.volumes)]
 
@@ -153,6 +158,20 @@ class _Player:
         if not self.queue(old):
             self.world.assign(volume, operation.numbers[1] % g.sets)
 
+    def reset_target(self, operation: Operation) -> None:
+        self.world.restart("target", keep=True)
+
+    def lose_target(self, operation: Operation) -> None:
+        self.world.restart("target", keep=False)
+
+    def reset_source(self, operation: Operation) -> None:
+        self.world.restart("source", keep=True)
+
+    def lose_source(self, operation: Operation) -> None:
+        """Volumes are in the sets of a new board again, and so what waits may span sets."""
+        self.world.restart("source", keep=False)
+        self.backlog.clear()
+
     def finish(self) -> None:
         """Everything mended; every chain gets through in the end."""
         world = self.world
@@ -161,6 +180,9 @@ class _Player:
         for link in range(world.geometry.links):
             world.disturb(link)
         world.restore_all()
+        if world.restarted:
+            world.quiesce()
+            world.wait_in_step()
         for set_ in range(world.geometry.sets):
             for _ in range(1000):
                 if not self.queue(set_):
@@ -172,12 +194,13 @@ class _Player:
         world.check_settled()
 
 
-def play(world: World, seed: int, length: int = 60, *,
+def play(world: World, seed: int, length: int = 60, *, restarts: bool = False,
          each: Callable[[Operation], None] | None = None) -> None:
     """Play the program of ``seed``; the failure of any step names seed, step and operation."""
     player = _Player(world)
     print(f"random scenario: seed {seed}, {length} operations")
-    for step, operation in enumerate(make_program(world.geometry, seed, length)):
+    for step, operation in enumerate(make_program(world.geometry, seed, length,
+                                                  restarts=restarts)):
         try:
             getattr(player, operation.name)(operation)
             world.oracle()

@@ -35,7 +35,7 @@ class ModelWorld(World):
         Check the invariants after every event.
     """
 
-    supports = frozenset({"occupy", "session", "restart", "midway"})
+    supports = frozenset({"occupy", "session", "restart", "midway", "late"})
 
     def __init__(self, geometry: Geometry = GEOMETRY, *, seed: int = 0, mood: str = RANDOM,
                  mutations: Collection[Mutation] = (), checked: bool = True) -> None:
@@ -48,6 +48,7 @@ class ModelWorld(World):
         self._raw: dict[tuple[Side, int], Code] = {}
         self._poll = self._timeout = False
         self._disturbed = [(0.0, 0.0)] * geometry.links
+        self._late = [False] * geometry.links
 
     # -- events ------------------------------------------------------------------------------
 
@@ -64,6 +65,9 @@ class ModelWorld(World):
         return True
 
     def _silenced(self, event: Event) -> bool:
+        if event.link >= 0 and self._late[event.link]:
+            return event.kind in (Kind.ARRIVE, Kind.ARRIVE_BACK, Kind.SESSION_LOST,
+                                  Kind.SESSION_UP)
         return (event.kind in (Kind.ARRIVE, Kind.ARRIVE_BACK)
                 and self._disturbed[event.link][0] >= 1.0)
 
@@ -263,6 +267,10 @@ class ModelWorld(World):
             self.system.step(self.random.choice(events))
         self._between()
         return True
+
+    def delay(self, link: int, *, late: bool = True) -> None:
+        self._late[link] = late
+        self._between()
 
     def read_says_inconsistent(self, volume: int) -> bool:
         self._between()

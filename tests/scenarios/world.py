@@ -346,9 +346,10 @@ class World(ABC):
         """Whether this set of the target says that it is a prefix of this history."""
         if not self.restarted:
             return True
-        flags = self.flags(set_, "target")
-        return (bool(flags & TargetFlag.FOLLOWING) and not flags & TargetFlag.INCONSISTENT
-                and self.register(Reg.LIFE, "target") == self.register(Reg.LIFE))
+        if self.register(Reg.LIFE, "target") != self.register(Reg.LIFE):
+            return False
+        flags = self.flags(set_, "target")      # after the life: what is said is of this one
+        return bool(flags & TargetFlag.FOLLOWING) and not flags & TargetFlag.INCONSISTENT
 
     def check_settled(self) -> None:
         """Settle; then source, target and history are one, chain for chain."""
@@ -401,6 +402,11 @@ class World(ABC):
         source's of a chain of these commands; the target's of any chain that waits for it, False
         if none does."""
         raise Unsupported("midway")
+
+    def delay(self, link: int, *, late: bool = True) -> None:
+        """Make a link so slow that nothing gets over it, while what is under way stays under way,
+        until it is made fast again (requires "late")."""
+        raise Unsupported("late")
 
     def read_says_inconsistent(self, volume: int) -> bool:
         """Whether a read of this volume at the target carries INCONSISTENT (requires
