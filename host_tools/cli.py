@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "boards": ("boards", "List boards, their roles and sizes, and ports that look like one."),
     "build": ("build", "Build the bitstream of a board, and say how it fits."),
     "flash": ("flash", "Put a bitstream onto its board."),
+    "selftest": ("selftest", "Check a board, its links and its target. Overwrites them."),
     "hub": ("hub", "Two ports for a board that is source and target at once."),
     "bench": ("bench", "Measure simulated clock, links, disconnects and destaging."),
 }

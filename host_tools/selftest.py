@@ -1,0 +1,238 @@
+"""What an owner runs first on a board: is everything between this PC and the far disc sound?
+
+Every step is one function that writes, reads or looks, and says in a line what it found. With
+the source's port alone the links are judged by what has to be sent again; with the target's port
+too, what arrived there is read back and compared.
+
+All data is pseudo-random, from a seed that the report names.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from firmware_model import wire
+
+from .client import Client
+from .errors import FarsideError, UsageError
+
+UP_SECONDS = 10.0           # hellos go out every thousand bits; a cable that is in is found by then
+CLOCK_SECONDS = 0.5
+CLOCK_TOLERANCE = 0.01      # 8N1 leaves 2 % for both ends together
+LINE_BYTES = 400_000        # on all links together: 1e-5 shows as about forty bad frames
+CHAIN_TRACKS = 16
+FRAME_OVERHEAD = 17         # type, lseq, header, CRC, COBS and delimiter
+SECONDS_A_STEP = 60.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one step. ``ok`` is None where a step could not be done."""
+
+    step: str
+    ok: bool | None
+    text: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        mark = {True: "ok", False: "FAILED", None: "skipped"}[self.ok]
+        return f"{self.step:<12} {mark:<8} {self.text}"
+
+
+@dataclass
+class _Bench:
+    source: Client
+    target: Client | None
+    rng: random.Random
+    emulator: bool = False
+
+    def data(self) -> bytes:
+        return self.rng.randbytes(self.source.geometry.track_bytes)
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        geometry = self.source.geometry
+        for track in range(geometry.tracks_per_volume):
+            for volume in range(geometry.volumes):
+                yield volume, track
+
+    def write_all(self, contents: dict[tuple[int, int], bytes]) -> None:
+        """Write these tracks in chains of their sets, and wait until the target has them."""
+        limit = min(CHAIN_TRACKS, self.source.geometry.chain_limit)
+        by_set: dict[int, list[tuple[int, int, bytes]]] = {}
+        for (volume, track), data in contents.items():
+            by_set.setdefault(self.source.volume_set[volume], []).append((volume, track, data))
+        for writes in by_set.values():
+            for at in range(0, len(writes), limit):
+                self.source.submit(writes[at:at + limit], depth=8)
+        self.source.wait_settled(stalled=SECONDS_A_STEP)
+
+
+def _identity(bench: _Bench) -> Finding:
+    """Who is there, and is its clock what it says (a wrong oscillator shows here)."""
+    geometry = bench.source.geometry
+    begun, clocks = time.monotonic(), bench.source.cycles()
+    bench.source.idle(CLOCK_SECONDS)
+    measured = (bench.source.cycles() - clocks) / (time.monotonic() - begun)
+    text = (f"{geometry.volumes} volumes of {geometry.tracks_per_volume} tracks of "
+            f"{geometry.track_bytes} bytes, {geometry.links} links, "
+            f"{geometry.clock_hz / 1e6:g} MHz (measured {measured / 1e6:.2f})")
+    return Finding("board", True, text, {"clock_hz": geometry.clock_hz,
+                                         "measured_hz": round(measured)})
+
+
+def _links(bench: _Bench) -> Finding:
+    """Do all links have a session?"""
+    wanted = (1 << bench.source.geometry.links) - 1
+    deadline = time.monotonic() + UP_SECONDS
+    up = bench.source.reg("links_up")
+    while up != wanted and time.monotonic() < deadline:
+        bench.source.idle(0.05)
+        up = bench.source.reg("links_up")
+    down = [n for n in range(bench.source.geometry.links) if not up >> n & 1]
+    text = "all up" if not down else f"down: {', '.join(map(str, down))} (rx and tx crossed?)"
+    return Finding("links", not down, text, {"down": down})
+
+
+def _line(bench: _Bench) -> Finding:
+    """Pseudo-random data over every link; what is damaged has to be sent again."""
+    geometry = bench.source.geometry
+    sides = [bench.source] + ([bench.target] if bench.target else [])
+    before = [[side.link_counters(n) for n in range(geometry.links)] for side in sides]
+    written = 0
+    while written < LINE_BYTES:
+        contents = {place: bench.data() for place in bench.places()}
+        bench.write_all(contents)
+        written += len(contents) * geometry.track_bytes
+    after = [[side.link_counters(n) for n in range(geometry.links)] for side in sides]
+
+    def grown(side: int, link: int, name: str) -> int:
+        return (after[side][link][name] - before[side][link][name]) & 0xFFFFFFFF
+
+    bits = sum(grown(0, n, "frames_sent") for n in range(geometry.links)) \
+        * 10 * (geometry.track_bytes + FRAME_OVERHEAD)
+    bad = [max(grown(0, n, "resends"), sum(grown(s, n, "bad_frames") for s in range(len(sides))))
+           for n in range(geometry.links)]
+    rate = sum(bad) / bits if bits else 0.0
+    values = {"bits": bits, "bad_frames": bad, "bit_error_rate": rate}
+    if not any(bad):
+        return Finding("line", True, f"{bits / 1e6:.1f} million bits, none damaged", values)
+    where = ", ".join(f"link {n}: {count}" for n, count in enumerate(bad) if count)
+    return Finding("line", False, f"{bits / 1e6:.1f} million bits, damaged frames {where}: bit "
+                                  f"error rate about {rate:.0e}", values)
+
+
+def _march(bench: _Bench) -> Finding:
+    """Every track up with a pattern, read, down with its complement, read."""
+    track_bytes = bench.source.geometry.track_bytes
+    wrong = 0
+    places = list(bench.places())
+    for flip, order in ((0x00, places), (0xFF, places[::-1])):
+        # Each byte says where it is, so that a stuck address line shows as well as a stuck bit.
+        contents = {place: bytes(((n * 7 + at * 13 + (at >> 8)) & 0xFF) ^ flip
+                                 for at in range(track_bytes))
+                    for n, place in enumerate(order)}
+        bench.write_all(contents)
+        for (volume, track), data in contents.items():
+            wrong += bench.source.read(volume, track) != data
+    text = f"{2 * len(places)} tracks written and read back"
+    return Finding("memory", not wrong, text + (f", {wrong} of them wrong" if wrong else ""),
+                   {"tracks": 2 * len(places), "wrong": wrong})
+
+
+def _collision(bench: _Bench) -> Finding:
+    """A track that the target still lacks is written again: refused, then reconnected."""
+    source = bench.source
+    ended, refused = len(source.disconnects), source.counters()["collisions"]
+    first, last = bench.data(), bench.data()
+    if bench.emulator:
+        source.cut_links()
+    source.write([(0, 0, first)], SECONDS_A_STEP)
+    ticket = source.submit([(0, 0, last)])
+    source.run_dry(1.0)
+    kept = source.read(0, 0)
+    collided = source.counters()["collisions"] > refused
+    if bench.emulator:
+        source.cut_links(False)
+    source.wait(ticket, SECONDS_A_STEP)
+    waited = source.disconnects[ended:]
+    if not collided:
+        return Finding("collision", None, "the target was too fast for one to happen")
+    ok = bool(waited) and (kept == first or not bench.emulator) and source.read(0, 0) == last
+    text = f"refused, then committed {waited[0].clocks / source.geometry.clock_hz * 1e3:.1f} ms " \
+           "later" if waited else "refused, and no reconnect came"
+    return Finding("collision", ok, text)
+
+
+def _recovery(bench: _Bench) -> Finding:
+    """All links cut in the middle of writing: the target keeps a state that was."""
+    if not bench.emulator:
+        return Finding("recovery", None, "links of real wire: pull the cables and run it again")
+    source, target = bench.source, bench.target
+    before, after = bench.data(), bench.data()
+    bench.write_all({(0, 0): before})
+    source.cut_links()
+    source.write([(0, 0, after)], SECONDS_A_STEP)
+    seen = target.read(0, 0) if target else before
+    source.cut_links(False)
+    source.wait_settled(stalled=SECONDS_A_STEP)
+    final = target.read(0, 0) if target else after
+    ok = seen == before and final == after
+    return Finding("recovery", ok, "the target kept the former state, then caught up" if ok
+                   else "the target held what the source never had")
+
+
+def _copies(bench: _Bench) -> Finding:
+    """Both images, byte by byte."""
+    if bench.target is None:
+        return Finding("copies", None, "give the target's port with --target")
+    same = bench.source.read_image() == bench.target.read_image()
+    return Finding("copies", same, "source and target are identical" if same
+                   else "source and target differ")
+
+
+def _throughput(bench: _Bench) -> Finding:
+    """How fast chains become safe on the far side."""
+    geometry = bench.source.geometry
+    contents = {place: bench.data() for place in bench.places()}
+    clocks = bench.source.cycles()
+    bench.write_all(contents)
+    seconds = (bench.source.cycles() - clocks) / geometry.clock_hz
+    rate = len(contents) * geometry.track_bytes / seconds
+    return Finding("throughput", True, f"{rate / 1e3:.0f} kB/s from PC to target",
+                   {"bytes_per_second": round(rate)})
+
+
+STEPS: tuple[Callable[[_Bench], Finding], ...] = (
+    _identity, _links, _line, _march, _collision, _recovery, _copies, _throughput)
+
+
+def selftest(source: Client, target: Client | None, *, seed: int = 1,
+             say: Callable[[Finding], None] = lambda _: None) -> list[Finding]:
+    """Run every step; a step that ends in an error has failed, and the others go on.
+
+    Everything on the board is overwritten.
+    """
+    if source.role != wire.Role.SOURCE:
+        raise UsageError(f"{source.name} is a target: give the source's port first")
+    bench = _Bench(source, target, random.Random(f"selftest {seed}"))
+    source.beside = [target] if target else []
+    try:
+        source.link(0).read()
+        bench.emulator = True
+    except UsageError:
+        pass
+    findings = []
+    for step in STEPS:
+        try:
+            found = step(bench)
+        except FarsideError as error:
+            found = Finding(step.__name__.strip("_"), False, str(error))
+        findings.append(found)
+        say(found)
+        if found.step == "links" and found.ok is False:
+            break       # nothing beyond would ever settle
+    return findings

@@ -1,0 +1,52 @@
+"""``farside selftest`` on the simulated board: sound as it is, and not with a disturbed line."""
+
+import json
+
+import pytest
+
+from boards.simulated import DEFAULT
+from host_tools.cli import main
+from host_tools.errors import Exit
+from sim.board import SimulatedBoard
+
+GEOMETRY = DEFAULT.replace(tracks_per_volume=16)
+
+
+def run(capsys, ports, *more):
+    code = main(["selftest", ports["source"], "--target", ports["target"], "--json", *more])
+    captured = capsys.readouterr()
+    print(captured.err)
+    found = json.loads(captured.out)
+    print(captured.out)
+    return code, found, {step["step"]: step for step in found["steps"]}
+
+
+def test_passes_on_the_simulated_board(capsys):
+    with SimulatedBoard(GEOMETRY) as board:
+        code, found, steps = run(capsys, board.ports)
+    assert code == Exit.OK
+    assert list(steps) == ["board", "links", "line", "memory", "collision", "recovery", "copies",
+                           "throughput"]
+    assert all(step["ok"] for step in steps.values())
+    assert steps["line"]["bits"] > 4_000_000
+    assert found["seconds"] < 120
+
+
+def test_finds_a_bit_error_rate_of_1e_5(capsys):
+    with SimulatedBoard(GEOMETRY, ber=1e-5, seed=2) as board:
+        code, _, steps = run(capsys, board.ports)
+    assert code == Exit.FAILED
+    assert not steps["line"]["ok"]
+    assert steps["line"]["bit_error_rate"] == pytest.approx(1e-5, rel=0.6)
+    assert steps["copies"]["ok"]        # damaged on the way, and whole at the end
+
+
+def test_a_link_that_is_down_is_named(capsys, monkeypatch):
+    monkeypatch.setattr("host_tools.selftest.UP_SECONDS", 0.5)
+    with SimulatedBoard(GEOMETRY) as board:
+        assert main(["link", board.ports["source"], "1", "--cut"]) == Exit.OK
+        capsys.readouterr()
+        code, _, steps = run(capsys, board.ports)
+    assert code == Exit.FAILED
+    assert steps["links"]["down"] == [1]
+    assert "line" not in steps
