@@ -28,6 +28,7 @@ from . import report
 from .board import Board
 
 MANIFEST = "farside.json"
+REPORT = "report.json"
 
 Say = Callable[[str], None]
 
@@ -221,6 +222,11 @@ def pack(board: Board, folder: Path, tools: Tools) -> Path:
     return folder / "top.bit"
 
 
+def _keep(result: report.Report, folder: Path) -> None:
+    """For `docs/hardware.py`, and whoever wants the figures of an earlier build."""
+    (folder / REPORT).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+
+
 def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
           seed: int = 1, say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
@@ -247,11 +253,13 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
         result = report.read(board, role, geometry, folder,
                              log_path.read_text() if log_path.exists() else "")
         over = result.excess()
+        _keep(result, folder)
         if over:
             raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
                              f"{over}", result) from error
         raise
     result = report.read(board, role, geometry, folder, log)
+    _keep(result, folder)
     say("packing")
     bitstream = pack(board, folder, tools)
     manifest = {

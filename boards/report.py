@@ -129,16 +129,30 @@ def _kind(cell_type: str) -> str:
     return "other"
 
 
-def _paths(timing: dict[str, Any]) -> list[Path_]:
+def _paths(timing: dict[str, Any], count: int = 3) -> list[Path_]:
+    """The slowest ways from register to register, each into another component.
+
+    nextpnr describes one path a clock step by step; of the others it says how late they are and
+    which cell the last of them comes from.
+    """
     found = []
     for path in timing.get("critical_paths", []):
         steps = path["path"]
-        owners = [component(step["from"]["cell"]) for step in steps]
-        if not owners or path["from"] == path["to"] == "<async>":
+        if not steps or "<async>" in (path["from"], path["to"]):
             continue
+        owners = [component(step["from"]["cell"]) for step in steps]
         found.append(Path_(owners[0], component(steps[-1]["to"]["cell"]),
                            sum(step["delay"] for step in steps), tuple(owners[1:])))
-    return found
+    found.sort(key=lambda path: -path.nanoseconds)
+    ends = [(max(end["delay"]), component(net["driver"]), component(end["cell"]))
+            for net in timing.get("detailed_net_timings", [])
+            for end in net["endpoints"] if end["event"] != "async"]
+    for late, driver, owner in sorted(ends, key=lambda end: -end[0]):
+        if len(found) >= count:
+            break
+        if all(path.end != owner for path in found):
+            found.append(Path_("...", owner, late, (driver,)))
+    return found[:count]
 
 
 def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str) -> Report:
@@ -156,6 +170,6 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str) ->
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
         required_mhz=geometry.clock_hz / 1e6, max_mhz=min(speeds, default=0.0),
-        paths=tuple(_paths(timing)[:3]),
+        paths=tuple(_paths(timing)),
         parts=parts(netlist) if netlist.exists() else (),
     )

@@ -21,7 +21,14 @@ TIMING = {
         {"from": {"cell": "target.core.chain.count_SB_DFFE_Q_D_SB_LUT4_O_3_LC"},
          "to": {"cell": "target.link_0.speaker.x_LC"}, "delay": 1.5, "type": "clk-to-q"},
         {"from": {"cell": "target.link_0.speaker.x_LC"},
-         "to": {"cell": "target.link_0.speaker.y_LC"}, "delay": 2.0, "type": "routing"}]}],
+         "to": {"cell": "target.link_0.speaker.y_LC"}, "delay": 2.0, "type": "routing"}]}, {
+             "from": "<async>", "to": "posedge clk", "path": [{
+                 "from": {"cell": "pin"}, "to": {"cell": "cd_sync.x"}, "delay": 99.0}]}],
+    "detailed_net_timings": [{"driver": "target.core.a_LC", "endpoints": [
+        {"cell": "target.link_0.speaker.z_LC", "delay": [1.0, 3.4], "event": "posedge clk"},
+        {"cell": "target.core.reader.z_LC", "delay": [1.0, 2.4], "event": "posedge clk"},
+        {"cell": "target.core.status.z_LC", "delay": [1.0, 3.0], "event": "posedge clk"},
+        {"cell": "target.core.bus.z_LC", "delay": [1.0, 2.3], "event": "posedge clk"}]}],
 }
 
 
@@ -58,9 +65,10 @@ def test_timing_is_compared_with_the_design_clock(folder):
 
 
 def test_paths_are_told_by_component(folder):
-    path, = read(folder).paths
-    assert path.nanoseconds == 3.5
-    assert str(path) == "3.5 ns  target.core.chain -> target.link_0.speaker"
+    assert [str(path) for path in read(folder).paths] == [
+        "3.5 ns  target.core.chain -> target.link_0.speaker",
+        "3.0 ns  ... -> target.core -> target.core.status",
+        "2.4 ns  ... -> target.core -> target.core.reader"]
 
 
 def test_cells_are_counted_by_component(folder):
