@@ -165,10 +165,13 @@ class Bench:
     fault : object
         What is wrong this time; a proof hands :class:`Fault` to :meth:`add` and deals with
         anything else itself. None in a proof, so never wrong there.
+    anywhere : bool
+        The fault is looked for from any state that the invariants allow, not from reset on.
     """
 
-    def __init__(self, fault=None):
+    def __init__(self, fault=None, *, anywhere=False):
         self.fault = fault
+        self.anywhere = anywhere
         self.m = Module()
         self.m.domains.sync = sync = ClockDomain(reset_less=True)
         self.ports = [sync.clk]
@@ -246,9 +249,11 @@ class Bench:
 
     def invariant(self, condition, name):
         """A fact about inner state that an induction needs. Proved with the rest, but a fault must
-        break more than that: it is left out where there is one."""
+        break more than that: where there is one, this is left out, or else assumed."""
         if self.fault is None:
             self.prove(condition, name)
+        elif self.anywhere:
+            self.assume(condition, name)
 
     def cover(self, condition, name):
         """What must be possible, or the proof says nothing."""

@@ -90,7 +90,8 @@ def runs_of(proof: Proof):
 
 def elaborate(run: Run) -> str:
     """The bench of a run as RTLIL."""
-    bench = Bench(run.proof.faults[run.fault] if run.fault else None)
+    bench = Bench(run.proof.faults[run.fault] if run.fault else None,
+                  anywhere=not run.proof.fault_depth)
     run.proof.build(bench)
     return rtlil.convert(bench.m, name="top", ports=bench.ports, emit_src=False)
 
@@ -130,6 +131,8 @@ def run(run: Run) -> Verdict:
 def _commands(run: Run) -> list[list[str]]:
     """Arguments of the solver's driver, one list a call; all must pass, or with a fault fail."""
     proof = run.proof
+    if run.goal == Goal.FAULT and not proof.fault_depth:
+        return [["-i", "-t", str(proof.method.depth)]]
     if run.goal == Goal.FAULT:
         return [["-t", str(proof.fault_depth)]]
     if run.goal == Goal.COVER:
@@ -156,7 +159,7 @@ def _judge(run, commands, smt2, trace) -> Verdict:
         passed = status[1] == "PASSED"
         names = ", ".join(failed)
         if passed and run.goal == Goal.FAULT:
-            return Verdict(False, f"holds for {run.proof.fault_depth} clocks in spite of it", 0)
+            return Verdict(False, "holds in spite of it", 0)
         if not passed and run.goal != Goal.FAULT:
             step = "not inductive" if "-i" in arguments else "does not hold"
             return Verdict(False, f"{names or 'property'} {step}", 0)

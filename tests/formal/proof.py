@@ -52,7 +52,8 @@ class Proof:
     faults : mapping of str to object
         Each must make the proof fail: description to fault.
     fault_depth : int
-        Clocks within which every fault must show.
+        Clocks within which every fault must show; 0 where that would be too many: then it must
+        show in the induction step, from a state that the invariants allow.
     cover_depth : int
         Clocks within which every cover is reached; 0 without covers.
     solver : str

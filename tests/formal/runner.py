@@ -79,7 +79,7 @@ def _row(table: Table, what: Run, verdict: Verdict) -> None:
     elif what.goal == Goal.COVER:
         depth, method, result = p.cover_depth, "covers", "reached" if verdict.ok else "FAILED"
     else:
-        depth, method = p.fault_depth, f"mutation: {what.fault}"
+        depth, method = p.fault_depth or p.method.depth, f"mutation: {what.fault}"
         result = "found" if verdict.ok else "FAILED"
     detail = f"{result}, {verdict.detail}" if verdict.detail else result
     if not verdict.ok and verdict.trace:
