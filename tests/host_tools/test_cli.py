@@ -415,7 +415,7 @@ def test_port_that_is_no_board(refused, with_port, monkeypatch, name):
 @pytest.mark.parametrize("name", PORT_COMMANDS)
 def test_wrong_protocol_version(refused, with_port, name):
     with FakeBoard(version=7) as board:
-        refused(Exit.DEVICE, ["version 7", "version 1", "git pull"],
+        refused(Exit.DEVICE, ["version 7", f"version {wire.PROTOCOL_VERSION}", "git pull"],
                 *with_port(name, board.ports.source))
 
 

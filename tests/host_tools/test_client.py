@@ -251,7 +251,7 @@ def test_port_that_is_no_board(monkeypatch):
 
 def test_other_protocol_version():
     with FakeBoard(version=9) as board, \
-            pytest.raises(WrongVersion, match=r"version 9.*version 1.*git pull"):
+            pytest.raises(WrongVersion, match=rf"version 9.*version {wire.PROTOCOL_VERSION}.*git pull"):
         Client.open(board.ports.source)
 
 
