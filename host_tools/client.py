@@ -16,7 +16,7 @@ from firmware_model import wire
 from firmware_model.geometry import GeometryError
 
 from .chains import ChainBook, State, Ticket, Write
-from .errors import BoardError, NotSettling, ProtocolError, UsageError, WrongRole
+from .errors import BoardError, Inconsistent, NotSettling, ProtocolError, UsageError, WrongRole
 from .registers import page_window, refused
 from .session import HELLO_SECONDS, Request, Session, values_of
 from .sharing import Share
@@ -85,6 +85,8 @@ class Client(Session):
         ``on_reconnect(disconnect)`` for every RECONNECT.
     describe : callable
         How far the program is, for others who look (see :meth:`share`).
+    read_inconsistent : bool
+        The last read met a set whose resynchronisation has not finished.
     disconnects : list of Disconnect
         Every disconnection that has ended, with its duration in clocks.
     """
@@ -95,6 +97,7 @@ class Client(Session):
         self.on_reconnect: Callable[[Disconnect], None] = lambda _: None
         self.disconnects: list[Disconnect] = []
         self._book = ChainBook([], self._commit_chain)
+        self.read_inconsistent = False
         self._shares: list[Share] = []
         self.describe: Callable[[], str] = lambda: ""
         self._recovery: Recovery | None = None
@@ -390,12 +393,14 @@ class Client(Session):
         return b"".join(self._read_pieces(pieces, None, lambda _: None))
 
     def read_image(self, progress: Callable[[int], None] = lambda _: None,
-                   attempts: int = 5) -> bytes:
+                   attempts: int = 5, force: bool = False) -> bytes:
         """All volumes, in order, as one image.
 
         On a target commits are held meanwhile, so that the image is the state between two
         chains; the hold is renewed with every request, and the image is read again should a
         commit have happened in spite of it. ``progress`` gets the bytes read so far.
+
+        Raises Inconsistent, unless ``force``, while a set of a target is being resynchronised.
         """
         geometry = self.geometry
         pieces = [(volume, track, min(READ_TRACKS, geometry.tracks_per_volume - track))
@@ -410,20 +415,32 @@ class Client(Session):
         for _ in range(attempts):
             try:
                 self.set_reg("hold", hold)
-                before = [page.chains for page in self.pages()]
+                before = self.pages()
+                self._check_consistent(before, force)
                 image = b"".join(self._read_pieces(pieces, hold, progress))
-                if [page.chains for page in self.pages()] == before:
+                after = self.pages()
+                self._check_consistent(after, force)
+                if [page.chains for page in before] == [page.chains for page in after]:
                     return image
             finally:
                 self.set_reg("hold", 0)
             log.info("%s: a commit came in between: reading again", self.name)
         raise ProtocolError(f"{self.name} went on committing under a hold, {attempts} times")
 
+    def _check_consistent(self, pages: Sequence[SetPage], force: bool) -> None:
+        torn = [str(page.set) for page in pages if page.inconsistent]
+        if torn and not force:
+            raise Inconsistent(
+                f"set {', '.join(torn)} of {self.name} is being resynchronised, and its image is "
+                "no state of the source until that has finished: wait, or use --force to see it "
+                "as it is")
+
     def _read_pieces(self, pieces: Sequence[tuple[int, int, int]], hold: int | None,
                      progress: Callable[[int], None]) -> list[bytes]:
         """Data of (volume, track, count) pieces, a few requests in flight, in order."""
         asked: list[Request] = []
         data: list[bytes] = []
+        self.read_inconsistent = False
         size = 0
         for at, (volume, track, _) in enumerate(pieces):
             while len(asked) < min(at + READS_IN_FLIGHT, len(pieces)):
@@ -438,6 +455,8 @@ class Client(Session):
                         or len(frame.payload) != self.geometry.track_bytes:
                     raise ProtocolError(f"{self.name} answered a read of {volume}:"
                                         f"{track + offset} with {place[0]}:{place[1]}")
+                self.read_inconsistent |= bool(frame.fields["flags"]
+                                               & wire.ReadFlag.INCONSISTENT)
                 data.append(frame.payload)
                 size += len(frame.payload)
             progress(size)

@@ -82,6 +82,10 @@ class NotSettling(DeviceError):
     """Pending tracks make no progress towards the target."""
 
 
+class Inconsistent(DeviceError):
+    """The target's image is no prefix until a resynchronisation has finished."""
+
+
 class BoardError(DeviceError):
     """The board refused a request; ``code`` is its answer (``wire.Code``)."""
 

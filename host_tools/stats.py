@@ -46,7 +46,17 @@ class SetPage:
     @property
     def settled(self) -> bool:
         """Source: the target has everything."""
-        return self.unsent == 0 and self.in_flight == 0
+        return self.unsent == 0 and self.in_flight == 0 and not self.resyncing
+
+    @property
+    def resyncing(self) -> bool:
+        """Source: everything is being sent, since the target's image was lost or is unknown."""
+        return bool(self.words[wire.SetWord.FLAGS] & wire.SourceFlag.RESYNC)
+
+    @property
+    def inconsistent(self) -> bool:
+        """Target: the image is no prefix until the resynchronisation has finished."""
+        return bool(self.words[wire.SetWord.FLAGS] & wire.TargetFlag.INCONSISTENT)
 
     def as_dict(self) -> dict[str, int]:
         values = {"set": self.set}

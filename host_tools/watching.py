@@ -148,6 +148,7 @@ class Tracker:
         if before is None or before.geometry != now.geometry:
             self._links = [_Link(n in now.stats.links_up) for n in range(now.geometry.links)]
             return None
+        self._resyncs(before, now)
         clocks = now.stats.cycles - before.stats.cycles
         seconds = max(clocks, 1) / now.geometry.clock_hz
         self._seconds += seconds
@@ -166,6 +167,14 @@ class Tracker:
                      for page, old in zip(now.stats.sets, before.stats.sets, strict=True)],
             "disconnected": self._disconnected(now, seconds / elapsed),
         }
+
+    def _resyncs(self, before: Look, now: Look) -> None:
+        if now.stats.role != "source":
+            return
+        for old, page in zip(before.stats.sets, now.stats.sets, strict=True):
+            if old.resyncing != page.resyncing:
+                self.events.append(f"set {page.set}: its resynchronisation "
+                                   + ("has begun" if page.resyncing else "has ended"))
 
     def _link(self, number: int, before: Look, now: Look, seconds: float) -> Sample:
         link = self._links[number]
@@ -235,8 +244,10 @@ def _set(role: str, page: SetPage, before: SetPage, volume_set: Sequence[int],
     }
     if role == "source":
         found |= {"acked": page.acked, "behind": page.chains - page.acked, "unsent": page.unsent,
-                  "in_flight": page.in_flight,
+                  "in_flight": page.in_flight, "resyncing": page.resyncing,
                   "volumes": [v for v, set_ in enumerate(volume_set) if set_ == page.set]}
+    else:
+        found["inconsistent"] = page.inconsistent
     return found
 
 

@@ -70,21 +70,27 @@ def read(port: str, place: tuple[int, int, int], file: str, baud: int, as_json: 
     common.check_writable(file)
     with common.open_board(port, baud) as board:
         data = board.read(*place)
+        torn = board.read_inconsistent
     common.replace_file(file, data)
     volume, track, count = place
     if as_json:
         common.print_json({"port": port, "volume": volume, "track": track, "tracks": count,
-                           "bytes": len(data), "file": file})
+                           "bytes": len(data), "file": file, "inconsistent": torn})
         return
+    if torn:
+        common.console().print("note: a resynchronisation has not finished: what was read belongs "
+                               "to no state of the source")
     _say(file, f"{units.show_count(count, 'track')} from {volume}:{track} of {port} in {file}")
 
 
 @click.command()
 @common.port_argument
 @click.argument("file")
+@click.option("--force", is_flag=True,
+              help="Also from a target that is being resynchronised, whose image is no state.")
 @common.baud_option
 @common.json_option
-def dump(port: str, file: str, baud: int, as_json: bool) -> None:
+def dump(port: str, file: str, force: bool, baud: int, as_json: bool) -> None:
     """Read all volumes of the board at PORT, in order, into FILE as one raw image.
 
     From a target it is a consistent image: commits are held between two chains meanwhile. FILE
@@ -93,7 +99,7 @@ def dump(port: str, file: str, baud: int, as_json: bool) -> None:
     common.check_writable(file)
     with common.open_board(port, baud) as board, \
             common.progress("reading bytes", board.geometry.image_bytes, as_json) as show:
-        image = board.read_image(show)
+        image = board.read_image(show, force=force)
         role = board.role.name.lower()
     common.replace_file(file, image)
     if as_json:

@@ -33,6 +33,8 @@ def info(port: str, baud: int, as_json: bool) -> None:
             "links_up": [n for n in range(geometry.links) if up >> n & 1],
             "free_slots": board.reg("free_slots"),
             "disconnected": board.reg("disconnected") if source else None,
+            "inconsistent": None if source else [p.set for p in board.pages() if p.inconsistent],
+            "resynchronising": [p.set for p in board.pages() if p.resyncing] if source else None,
             "cycles": board.cycles(),
         }
     if as_json:
@@ -51,7 +53,12 @@ def info(port: str, baud: int, as_json: bool) -> None:
     text.print(f"  host port at {geometry.host_baud} baud, clock "
                f"{geometry.clock_hz / 1e6:g} MHz, {values['cycles']} clocks since reset")
     if source:
-        text.print(f"  {values['disconnected']} volumes disconnected")
+        text.print(f"  {units.show_count(values['disconnected'], 'volume')} disconnected")
+    for set_ in values["resynchronising"] or ():
+        text.print(f"  set {set_}: the target is being resynchronised")
+    for set_ in values["inconsistent"] or ():
+        text.print(f"  set {set_}: [bold red]inconsistent[/] until its resynchronisation has "
+                   "finished")
 
 
 @click.command()

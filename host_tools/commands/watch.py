@@ -227,11 +227,12 @@ def _links(side: Sample) -> RenderableType:
 
 def _sets(side: Sample, target: Sample | None) -> RenderableType:
     if side["role"] == "target":
-        table = _table("set", "chains", "chains/s")
+        table = _table("set", "chains", "chains/s", "")
         for one in side["sets"]:
-            if one["chains"]:
+            if one["chains"] or one["inconsistent"]:
                 table.add_row(str(one["set"]), str(one["chains"]),
-                              f"{one['chains_per_second']:.1f}")
+                              f"{one['chains_per_second']:.1f}",
+                              *(["[bold red]inconsistent[/]"] if one["inconsistent"] else []))
         return table
     there = {one["set"]: one["chains"] for one in target["sets"]} if target else {}
     table = _table("set", "chains", "chains/s", "acked", *(["at target"] if there else []),
@@ -241,7 +242,8 @@ def _sets(side: Sample, target: Sample | None) -> RenderableType:
             continue
         table.add_row(str(one["set"]), str(one["chains"]), f"{one['chains_per_second']:.1f}",
                       str(one["acked"]), *([str(there[one["set"]])] if there else []),
-                      str(one["behind"]), str(one["unsent"]), str(one["in_flight"]),
+                      "resync" if one["resyncing"] else str(one["behind"]), str(one["unsent"]),
+                      str(one["in_flight"]),
                       _ranges(one["volumes"]))
     return table
 

@@ -199,7 +199,7 @@ class FakeBoard:
                 busy = self._move()
                 with self.lock:
                     now = time.monotonic()
-                    interval = self.system.source.registers[wire.Reg.POLL_INTERVAL]
+                    interval = self.system.source.registers.get(wire.Reg.POLL_INTERVAL, 1)
                     if interval and now - polled > self.poll_every:
                         polled = now
                         for event in self.system.enabled_events({Kind.POLL}):

@@ -209,6 +209,28 @@ def test_watch(board, farside):
     assert "source: links up; 0.0 chains/s" in text
 
 
+@pytest.mark.requirement("R22")
+def test_target_that_is_being_resynchronised(board, farside, refused, tmp_path):
+    target, out = board.ports.target, tmp_path / "out"
+    with board.lock:
+        board.pace = 0          # the resynchronisation begins and gets nowhere
+        board.system.submit([(0, 0, bytes(512))])
+        board.system.run()
+        board.system.restart_source(warm=False)
+        while not board.system.target.pages[0].inconsistent:
+            board.system.step(board.system.enabled_events()[0])
+    _, text, _ = farside("info", target)
+    assert "set 0: inconsistent" in text
+    assert json.loads(farside("info", board.ports.source, "--json")[1])["resynchronising"] == [0]
+    refused(Exit.DEVICE, ["set 0", "resynchronised", "--force"], "dump", target, out)
+    assert not out.exists()
+    assert farside("dump", target, out, "--force")[0] == 0
+    code, text, errors = farside("read", target, "0:0", out)
+    assert code == 0
+    assert "resynchronisation has not finished" in errors
+    assert json.loads(farside("read", target, "0:0", out, "--json")[1])["inconsistent"] is True
+
+
 def run_and_check(farside, board, workload, log):
     code, text, _ = farside("run", workload, "--source", board.ports.source, "--history", log,
                             "--chains", 40, "--seed", 5, "--settle", "--json")

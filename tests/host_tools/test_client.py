@@ -12,6 +12,7 @@ from host_tools import session as session_module
 from host_tools.client import Client
 from host_tools.errors import (
     BoardError,
+    Inconsistent,
     NoAnswer,
     NotABoard,
     NotSettling,
@@ -250,8 +251,8 @@ def test_port_that_is_no_board(monkeypatch):
 
 
 def test_other_protocol_version():
-    with FakeBoard(version=9) as board, \
-            pytest.raises(WrongVersion, match=rf"version 9.*version {wire.PROTOCOL_VERSION}.*git pull"):
+    words = rf"version 9.*version {wire.PROTOCOL_VERSION}.*git pull"
+    with FakeBoard(version=9) as board, pytest.raises(WrongVersion, match=words):
         Client.open(board.ports.source)
 
 
@@ -364,6 +365,34 @@ def test_nothing_commits_after_finish(board, source):
     source.close()
     time.sleep(0.3)
     assert board.system.source.pages[0].chains == len(commits)
+
+
+@pytest.mark.requirement("R22")
+def test_target_that_is_being_resynchronised_says_so(board, source, target):
+    """The source has lost its memory: until everything has been sent again the image is none."""
+    for track in range(8):
+        source.submit([(0, track, data(track))])
+    source.wait_settled()
+    assert target.page(0).inconsistent is False
+    assert target.read(0, 3) == data(3)
+    assert target.read_inconsistent is False
+    with board.lock:
+        board.pace = 0          # the resynchronisation begins and gets nowhere
+        board.system.restart_source(warm=False)
+        while not board.system.target.pages[0].inconsistent:
+            board.system.step(board.system.enabled_events()[0])
+    assert target.page(0).inconsistent
+    target.read(0, 3)
+    assert target.read_inconsistent
+    with pytest.raises(Inconsistent, match=r"set 0 .*resynchronised.*--force"):
+        target.read_image()
+    assert len(target.read_image(force=True)) == SMALL.image_bytes
+    board.pace = 40
+    with Client.open(board.ports.source_socket) as again:
+        assert again.page(0).resyncing or again.page(0).settled
+        again.wait_settled()
+        assert again.page(0).resyncing is False
+        assert again.read_image() == target.read_image()
 
 
 def test_reads_survive_a_lost_session(board, source):

@@ -103,8 +103,20 @@ def test_sets():
         {"CHAINS_LOW": 1, "CHAINS_HIGH": 1})))
     first, second = sample["sets"]
     assert first == {"set": 0, "chains": 7, "chains_per_second": pytest.approx(7), "acked": 4,
-                     "behind": 3, "unsent": 5, "in_flight": 1, "volumes": [0, 1, 2]}
+                     "behind": 3, "unsent": 5, "in_flight": 1, "resyncing": False,
+                     "volumes": [0, 1, 2]}
     assert (second["chains"], second["volumes"]) == (65537, [3])
+
+
+def test_a_resynchronisation():
+    tracker = Tracker()
+    pages = {"FLAGS": int(wire.SourceFlag.RESYNC)}, {}
+    tracker.take(look_at(0))
+    sample = tracker.take(look_at(SECOND, pages=pages))
+    assert [one["resyncing"] for one in sample["sets"]] == [True, False]
+    tracker.take(look_at(2 * SECOND))
+    assert tracker.events == ["set 0: its resynchronisation has begun",
+                              "set 0: its resynchronisation has ended"]
 
 
 def test_disconnects_worth_an_event_and_in_the_time_of_the_board():
