@@ -1,6 +1,18 @@
 """The proofs, by what they are about. Importing this package enters them all."""
 
-from . import chains, commit, frames, groups, lines, packets, sharing, small, staging, storage
+from . import (
+    chains,
+    commit,
+    dispatch,
+    frames,
+    groups,
+    lines,
+    packets,
+    sharing,
+    small,
+    staging,
+    storage,
+)
 
-__all__ = ["chains", "commit", "frames", "groups", "lines", "packets", "sharing", "small",
-           "staging", "storage"]
+__all__ = ["chains", "commit", "dispatch", "frames", "groups", "lines", "packets", "sharing",
+           "small", "staging", "storage"]
