@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from . import wire
 
@@ -126,11 +127,11 @@ class Geometry:
         """Tracks of all volumes."""
         return self.volumes * self.tracks_per_volume
 
-    @property
+    @cached_property
     def volume_bits(self) -> int:
         return _bits(self.volumes)
 
-    @property
+    @cached_property
     def track_bits(self) -> int:
         """Bits of a track number within its volume."""
         return _bits(self.tracks_per_volume)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 from . import wire
 from .geometry import Geometry
@@ -133,8 +134,7 @@ class Outgoing:
 
     def frozen(self) -> Outgoing:
         """The frame with the payload that it has now."""
-        payload = self.fetch()
-        return Outgoing(self.type, self.fields, lambda: payload)
+        return Outgoing(self.type, self.fields, partial(bytes, self.fetch()))
 
 
 Committed = Callable[[int, int, list[tuple[int, int, bytes]]], None]
@@ -642,12 +642,15 @@ class Source(HostPort):
             self.walk_steps += 1
             self.count(Counter.DISPATCHES)
             return Outgoing(Type.DATA, fields | {"volume": volume, "track": track},
-                            lambda: self.slots[slot])
+                            partial(self._slot_payload, slot))
         group = page.groups[walk.gseq]
         page.sent = walk.gseq
         self.walks[set_] = None
         return Outgoing(Type.ORDER, fields | {"count": group.count},
-                        lambda: self.order_payload(group))
+                        partial(self.order_payload, group))
+
+    def _slot_payload(self, slot: int) -> bytes:
+        return self.slots[slot]
 
     def order_payload(self, group: Group) -> bytes:
         """The order packet: the group's part of the order list; the last entry always ends a

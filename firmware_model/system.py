@@ -68,6 +68,8 @@ PROGRESS = frozenset({Kind.CUT, Kind.DISPATCH, Kind.ARRIVE, Kind.ARRIVE_BACK, Ki
                       Kind.STATUS, Kind.CONTROL, Kind.SCAN, Kind.SESSION_UP, Kind.SESSION_LOST})
 RESTARTS = frozenset({Kind.TARGET_WARM, Kind.TARGET_COLD, Kind.SOURCE_WARM, Kind.SOURCE_COLD})
 FAULTS = frozenset(Kind) - PROGRESS - RESTARTS
+OF_SETS = frozenset({Kind.CUT, Kind.DISPATCH, Kind.COMMIT, Kind.STATUS, Kind.CONTROL, Kind.SCAN,
+                     Kind.POLL, Kind.TIMEOUT})
 HANDSHAKE = frozenset({Kind.CONTROL, Kind.ARRIVE, Kind.ARRIVE_BACK, Kind.STATUS})
 
 
@@ -250,12 +252,12 @@ class System:
         for kind in Kind:
             if kind not in kinds:
                 continue
-            for set_ in range(g.sets):
+            for set_ in range(g.sets) if kind in OF_SETS else ():
                 if kind is Kind.DISPATCH:
                     found += [Event(kind, set_, link) for link in self._dispatch_links(set_)]
                 elif self._set_enabled(kind, set_):
                     found.append(Event(kind, set_))
-            for number, link in enumerate(self.links):
+            for number, link in enumerate(self.links) if kind not in OF_SETS else ():
                 if self._link_enabled(kind, link):
                     found.append(Event(kind, link=number))
                 line = self._line(kind, link)
@@ -329,6 +331,10 @@ class System:
         """Let one event happen; :class:`NotEnabled` if it cannot. Then check the invariants."""
         if event not in self.enabled_events({event.kind}):
             raise NotEnabled(f"{event} cannot happen now")
+        self.let(event)
+
+    def let(self, event: Event) -> None:
+        """As :meth:`step`, for an event that is known to be enabled."""
         self._happen(event)
         self._after()
 

@@ -1,0 +1,1 @@
+"""All small worlds: every program, every fault, at every event."""
