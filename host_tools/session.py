@@ -36,6 +36,10 @@ SLICE = 0.02            # how long other sessions wait for their turn (see ``bes
 LONGEST_READ = 0.25     # how long ``at_rest`` waits for its turn
 TAGS = 1 << 16
 
+# What answers what.
+ANSWERS = {wire.Type.REG_READ: wire.Type.REG_DATA, wire.Type.REG_WRITE: wire.Type.REG_STATUS,
+           wire.Type.READ: wire.Type.READ_DATA}
+
 
 @dataclass(eq=False)
 class Request:
@@ -249,6 +253,7 @@ class Session(Registers):
         elif frame.type in (wire.Type.REG_DATA, wire.Type.REG_STATUS, wire.Type.READ_DATA):
             if request is None:
                 return      # of a session that has ended
+            self._check_answer(request, frame)
             request.got.append(frame)
             request.error = frame.fields["code"]
         else:
@@ -258,6 +263,16 @@ class Session(Registers):
         if request.done:
             del self._requests[tag]
             self.answered_request()
+
+    def _check_answer(self, request: Request, frame: wire.Frame) -> None:
+        """Raise ProtocolError unless ``frame`` can answer ``request``."""
+        wrong = frame.type != ANSWERS.get(request.type)
+        if frame.type == wire.Type.REG_DATA and not frame.fields["code"] and not wrong:
+            wrong = len(frame.payload) != 4 * request.fields["count"]
+        if wrong:
+            raise ProtocolError(
+                f"{self.name} answers {request.type.name} {request.fields} with "
+                f"{frame.type.name} and {len(frame.payload)} bytes")
 
     def next_tag(self) -> int:
         """A tag that nothing under way uses."""

@@ -1,0 +1,1 @@
+"""Malformed input for every receiver. ``python -m tests.fuzz --seconds N --seed S``."""
