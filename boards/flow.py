@@ -163,9 +163,9 @@ def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None
             (folder / name).write_bytes(content)
 
 
-# No memory of this design is ever read where it is written in the same clock (each says so, and
-# `tests/boards/test_netlist.py` runs them with garbage in that case). Amaranth can only promise
-# old data, which costs every block RAM a comparator and a second set of registers.
+# No memory of this design is read for good where it is written in the same clock: each says so,
+# and `tests/gateware/test_garbled.py` plays scenarios with garbage in that case. Amaranth can
+# only promise old data, which costs every block RAM a comparator and a second set of registers.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
 _SYNTHESIS = {

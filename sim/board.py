@@ -59,8 +59,8 @@ class SimulatedBoard:
         Stop by itself after so many clocks.
     idle_exit : float or None
         Stop by itself when no client was heard for so many seconds.
-    netlist : str
-        Simulate the cells of a chip of this family (``ice40``, ``ecp5``) instead of the design.
+    garbled : bool
+        Block RAM says nothing true where it is read and written at once.
     check_every : int or None
         Every so many clocks, compare the activity filter with a full evaluation; fail if they
         differ.
@@ -81,7 +81,7 @@ class SimulatedBoard:
                  waves_window: tuple[int, int] | None = None, mutation: str | None = None,
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
                  idle_exit: float | None = None, check_every: int | None = None,
-                 filtered: bool = True, netlist: str = "",
+                 filtered: bool = True, garbled: bool = False,
                  top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
             raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
@@ -95,7 +95,7 @@ class SimulatedBoard:
         self._errors: BinaryIO | None = None
         self._log = ""
         self._spec = Spec(geometry, mutation, top=top, trace=_trace_format(self._waves),
-                          filtered=filtered, netlist=netlist)
+                          filtered=filtered, garbled=garbled)
 
         link_divisor = geometry.divisor(geometry.link_baud)
         options: dict[str, object] = {

@@ -71,8 +71,8 @@ class Spec:
     :class:`sim.tapped.TappedBoard`), or ``"cocotb"`` for an executable that cocotb drives;
     ``expose`` makes cocotb see every signal of the design (slow) instead of the ports of the top.
     ``filtered`` adds the activity filter of :mod:`sim.activity`, up to ten times as fast with the
-    same results. ``netlist`` is ``""``, or the family of chips (``"ice40"``, ``"ecp5"``) whose
-    cells the design is made of (slow).
+    same results. ``garbled`` makes block RAM say nothing true where it is read and written at
+    once (:mod:`sim.garble`).
     """
 
     geometry: Geometry
@@ -82,15 +82,13 @@ class Spec:
     flow: str = "board"
     expose: bool = False
     filtered: bool = True
-    netlist: str = ""
+    garbled: bool = False
 
     def __post_init__(self) -> None:
         if self.trace not in ("", "vcd", "fst"):
             raise BuildError(f"trace format {self.trace!r} is not one of vcd and fst")
         if self.flow not in FLOWS:
             raise BuildError(f"flow {self.flow!r} is not one of {', '.join(FLOWS)}")
-        if self.netlist not in ("", "ice40", "ecp5"):
-            raise BuildError(f"family {self.netlist!r} is not one of ice40 and ecp5")
 
 
 @dataclass(frozen=True)
@@ -274,21 +272,20 @@ def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence
 def _source_files(spec: Spec) -> list[Path]:
     """What shapes the Verilog: gateware, emulator, what they import, and the top."""
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
-             *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py"))}
+             *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py",
+                                     "garble.py"))}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
     files.add(Path(module.origin))
-    if spec.netlist:
-        files |= {HERE / "netlist.py", HERE / "dp16kd.v"}
     return sorted(path for path in files if path.is_file())
 
 
 def _design_key(spec: Spec, tools: _Tools) -> str:
     texts = [part for path in _source_files(spec) for part in (path.name, path.read_bytes())]
     sizes = json.dumps(dataclasses.asdict(spec.geometry), sort_keys=True)
-    return "design-" + _digest(spec.top, sizes, spec.mutation or "", spec.netlist, tools.versions,
-                               *texts)
+    return "design-" + _digest(spec.top, sizes, spec.mutation or "", str(spec.garbled),
+                               tools.versions, *texts)
 
 
 def _make_design(spec: Spec, scratch: Path) -> None:
@@ -297,12 +294,9 @@ def _make_design(spec: Spec, scratch: Path) -> None:
 
     elaborated = elaborate.elaborate(spec.top, spec.geometry, spec.mutation)
     verilog = elaborated.verilog
-    if spec.netlist:
-        from sim import netlist
-        try:
-            verilog = netlist.synthesise(spec.top, spec.geometry, spec.mutation, spec.netlist)
-        except netlist.NetlistError as error:
-            raise BuildError(str(error)) from error
+    if spec.garbled:
+        from sim import garble
+        verilog, _ = garble.garble(verilog)
     (scratch / "board.v").write_text(verilog)
     (scratch / "signals.json").write_text(json.dumps(elaborated.signals, indent=1))
     (scratch / "hash").write_text(_digest(verilog))
@@ -367,7 +361,7 @@ def _runtime_objects(spec: Spec, tools: _Tools, cache: Path, sources: Sequence[P
 
 
 def _wants_filter(spec: Spec) -> bool:
-    return spec.filtered and not spec.trace and not spec.expose and not spec.netlist
+    return spec.filtered and not spec.trace and not spec.expose
 
 
 def _verilator_options(spec: Spec) -> list[str | Path]:

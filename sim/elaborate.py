@@ -42,7 +42,7 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     # one it has a multiplexer less in front of every register, and runs faster.
     sync = ClockDomain("sync", reset_less=True)
     fragment.add_domains(sync)
-    ports = {"clk": (sync.clk, PortDirection.Input), **ports_of(component)}
+    ports = {"clk": (sync.clk, PortDirection.Input), **_ports(component)}
     with _quiet_memories():
         text = verilog.convert(fragment, name="board", ports=ports, strip_internal_attrs=True)
     text = _shorten(text)
@@ -51,7 +51,7 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     return Elaborated(text, _signals(text, _state_names(fragment, ("board",))))
 
 
-def ports_of(component: wiring.Component) -> dict[str, tuple[Any, PortDirection]]:
+def _ports(component: wiring.Component) -> dict[str, tuple[Any, PortDirection]]:
     ports = {}
     for path, member, value in component.signature.flatten(component):
         if isinstance(value, ValueCastable):

@@ -18,11 +18,12 @@ MAX_CLOCKS = 150_000_000
 
 @contextlib.contextmanager
 def native_world(*, seed: int = 1, top: str = "sim.top:Board",
-                 thorough: bool = True) -> Iterator[GatewareWorld]:
-    """Build (or find), start and connect; stop at the end. ``seed`` is the channels'."""
+                 thorough: bool = True, garbled: bool = False) -> Iterator[GatewareWorld]:
+    """Build (or find), start and connect; stop at the end. ``seed`` is the channels',
+    ``garbled`` see :mod:`sim.garble`."""
     with ExitStack() as stack:
         board = stack.enter_context(
-            SimulatedBoard(GEOMETRY, seed=seed, top=top, max_clocks=MAX_CLOCKS))
+            SimulatedBoard(GEOMETRY, seed=seed, top=top, max_clocks=MAX_CLOCKS, garbled=garbled))
         lines = [SerialTransport(board.ports[side], GEOMETRY.host_baud)
                  for side in ("source", "target")]
         for line in lines:
