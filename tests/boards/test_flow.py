@@ -42,9 +42,9 @@ def test_yosys_reads_cleared_memories_that_are_said_once(tmp_path):
     def made():
         m = Module()
         m.submodules.memory = memory = Memory(shape=8, depth=16, init=[])
-        memory.write_port()
-        memory.read_port()
-        return rtlil.convert(m, emit_src=False)
+        write, read = memory.write_port(), memory.read_port()
+        return rtlil.convert(m, emit_src=False, ports=[
+            write.addr, write.data, write.en, read.addr, read.data, read.en])
 
     def contents(text):
         zeros = re.search(r"connect \\DATA (\d+)'([0-9]+)\n", text[text.index("$meminit_v2"):])
