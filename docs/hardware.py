@@ -59,7 +59,7 @@ def figures() -> dict[str, Any]:
         found = json.loads(path.read_text())
         known[f"{found['board']}-{found['role']}"] = found
     FIGURES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    return known
+    return dict(sorted(known.items()))
 
 
 def figures_table(known: dict[str, Any]) -> str:
