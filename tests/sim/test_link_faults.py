@@ -1,0 +1,100 @@
+"""Every fault of the channel emulator on a whole board: while it lasts nothing goes wrong, and
+after it source and target become equal by themselves."""
+
+import random
+
+import pytest
+
+from firmware_model import channel, wire
+from firmware_model.wire import ChannelFault, LineFault
+from host_tools.client import Client
+from host_tools.linkpeer import LinkPeer
+from host_tools.trials.plan import GEOMETRIES
+from host_tools.trials.play import NativeTransport, Oracle, World
+from sim.native import NativeBoard, Side
+
+GEOMETRY = GEOMETRIES["pair"]
+DIVISOR = GEOMETRY.divisor(GEOMETRY.link_baud)
+MAX = channel.CHANCE_MAX
+DURATION = 300_000          # clocks: hundreds of frames
+C = wire.Channel
+BOTH = 0b11
+CLEAN = {C.CONTROL: 0, C.DIRECTIONS: channel.ALL_DIRECTIONS, C.DELAY: 0, C.SKEW: 0, C.FLAP_UP: 0,
+         C.FRAME_LOSS: 0, C.FRAME_REPEAT: 0, C.BYTE_LOSS: 0, C.BYTE_INSERT: 0, C.BURST: 0,
+         C.BYTE_ERROR: 0}
+# What is written to the emulator of link 0. Link 1 is whole.
+FAULTS = {
+    "bit errors": {C.BYTE_ERROR: MAX // 100},
+    "bursts of errors": {C.BURST: MAX // 200, C.BURST_BYTES: 20},
+    "lost bytes": {C.BYTE_LOSS: MAX // 100},
+    "inserted bytes": {C.BYTE_INSERT: MAX // 100},
+    "lost frames": {C.FRAME_LOSS: MAX // 5},
+    "repeated frames": {C.FRAME_REPEAT: MAX // 2},
+    "stuck low": {C.CONTROL: BOTH << 2 * LineFault.STUCK_LOW},
+    "stuck high": {C.CONTROL: BOTH << 2 * LineFault.STUCK_HIGH},
+    "cut": {C.CONTROL: BOTH},
+    "dead towards the target": {C.CONTROL: 1},
+    "dead towards the source": {C.CONTROL: 2},
+    "stuck low towards the source": {C.CONTROL: 2 << 2 * LineFault.STUCK_LOW},
+    # Five clocks a bit stand 4.4 and 4.0 %: see hdl/uart.py.
+    "receiver 3 % fast": {C.SKEW: channel.skew_units(0.03, DIVISOR)},
+    "receiver 3 % slow": {C.SKEW: channel.skew_units(-0.03, DIVISOR)},
+    "flapping": {C.FLAP_UP: 4, C.FLAP_DOWN: 3},
+    "flapping one way": {C.FLAP_UP: 4, C.FLAP_DOWN: 3,
+                         C.DIRECTIONS: 1 << 2 * ChannelFault.FLAP},
+    "delays that differ a thousand times": {C.DELAY: 2000},
+}
+HARMLESS = ("receiver 3 % fast", "receiver 3 % slow")
+
+
+class PlainClient(Client):
+    def make_peer(self):
+        return LinkPeer(wire.Role.HOST, session=7)
+
+
+@pytest.mark.requirement("R19", "R22")
+@pytest.mark.parametrize("name", FAULTS)
+def test_after(name):
+    seed = random.randrange(1 << 31)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    board = NativeBoard(GEOMETRY, seed=seed)
+    board.watch_commits()
+    world = World(board, (), Oracle(GEOMETRY))
+    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
+    client.on_commit = world.oracle.commit      # which judges every commit of the target
+
+    def write():
+        volume = rng.randrange(GEOMETRY.volumes)
+        client.write([(volume, track, rng.randbytes(GEOMETRY.track_bytes))
+                      for track in rng.sample(range(GEOMETRY.tracks_per_volume), 2)])
+        client.destage()
+
+    def counter(which):
+        base = 32 + which       # of link 0; see hdl/counters.py
+        return sum(board.counters(side)[base] for side in Side)
+
+    write()
+    client.wait_settled()
+    resends = counter(wire.LinkCounter.RESENDS) + counter(wire.LinkCounter.SESSIONS)
+    bad = counter(wire.LinkCounter.BAD_FRAMES)
+    if name == "delays that differ a thousand times":
+        board.poke(1, C.DELAY, 2)
+    for register, value in FAULTS[name].items():
+        board.poke(0, register, value)
+    end = board.clock + DURATION
+    while board.clock < end:
+        write()
+    resends = counter(wire.LinkCounter.RESENDS) + counter(wire.LinkCounter.SESSIONS) - resends
+    bad = counter(wire.LinkCounter.BAD_FRAMES) - bad
+    if name in HARMLESS:
+        assert (resends, bad) == (0, 0)
+    else:
+        assert resends or bad or "delay" in name or "repeated" in name, "the fault did nothing"
+    for link in range(GEOMETRY.links):
+        for register, value in CLEAN.items():
+            board.poke(link, register, value)
+    client.wait_settled()
+    assert board.image(Side.SOURCE) == board.image(Side.TARGET)
+    client.wait_until(lambda: board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, 5.0)
+    assert board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, "a link stays down"
