@@ -40,8 +40,8 @@ class Liaison(wiring.Component):
     life : In(16)
         Ours.
     resyncing : In(sets)
-    ask_all : In(1)
-        Pulse: an ASK is due for every set.
+    ask : In(sets)
+        Pulses: an ASK is due for these sets.
     forget : In(1)
         Pulse: nothing is due any more, but what comes in this clock. A frame that has been composed
         already stays until it is taken.
@@ -55,7 +55,7 @@ class Liaison(wiring.Component):
         super().__init__({
             "life": In(16),
             "resyncing": In(geometry.sets),
-            "ask_all": In(1),
+            "ask": In(geometry.sets),
             "forget": In(1),
             "request": In(Request(geometry)),
             "meta": Out(MetadataPort(geometry, SourceState(geometry))),
@@ -78,10 +78,9 @@ class Liaison(wiring.Component):
                                  (resynced, "resynced", [Type.RESYNCED])):
             said = Mux(taken & type_.matches(*kinds), here, 0)
             asked = Mux(self.request[name], 1 << self.request.set, 0)
+            if due is ask:
+                asked |= self.ask
             m.d.sync += due.eq((Mux(self.forget, 0, due) & ~said) | asked)
-        with m.If(self.ask_all):
-            m.d.sync += ask.eq(~0)
-
         m.submodules.turn = turn = RoundRobin(g.sets)
         m.d.comb += [turn.requests.eq(ask | begin | resynced), turn.last.eq(set_)]
 

@@ -21,7 +21,7 @@ HOST_PATIENCE_SECONDS = 0.05
 class LinePort(wiring.Signature):
     """Line side of what passes between a line and the system behind it.
 
-    Streams, payload ports and ``up``, ``room``, ``flushed``, ``started`` are those of
+    Streams, payload ports and ``renew``, ``up``, ``room``, ``flushed``, ``started`` are those of
     :class:`.link.LinkEngine`; ``counts`` has a pulse for each ``wire.LinkCounter``.
     """
 
@@ -31,6 +31,7 @@ class LinePort(wiring.Signature):
             "sink": Out(PayloadSink()),
             "submit": In(stream.Signature(Descriptor)),
             "payload": Out(PayloadPort()),
+            "renew": In(1),
             "up": Out(1),
             "room": Out(1),
             "flushed": Out(1),
@@ -115,6 +116,7 @@ class Line(wiring.Component):
             self.tx.eq(engine.tx),
             engine.divisor.eq(self.divisor),
             engine.generation.eq(self.generation),
+            engine.renew.eq(port.renew),
             port.up.eq(engine.up),
             port.room.eq(engine.room),
             port.flushed.eq(engine.flushed),

@@ -111,6 +111,9 @@ class LinkEngine(wiring.Component):
     sink : Out(PayloadSink())
         Their payload, before the Event. Payload of a frame that cannot become an Event because
         no session is up, or (``ordered``) because it is out of turn, is not offered.
+    renew : In(1)
+        One clock: end the session, and begin another, as soon as neither changes what the other
+        says (at most a hundred clocks or so).
     up : Out(1)
         A session is up.
     flushed : Out(1)
@@ -156,6 +159,7 @@ class LinkEngine(wiring.Component):
             "payload": Out(PayloadPort()),
             "events": Out(stream.Signature(Event)),
             "sink": Out(PayloadSink()),
+            "renew": In(1),
             "up": Out(1),
             "flushed": Out(1),
             "started": Out(1),
@@ -233,13 +237,14 @@ class LinkEngine(wiring.Component):
         events = stream.Signature(Event).create()
         busy = C(0)                 # an earlier Event waits: this frame cannot become one
         say_hello = Signal(init=1)
+        renewing = Signal()
         say_ack = Signal()
         m.d.comb += [
             sequenced.eq(frame.type >= wire.FIRST_SEQUENCED),
             receiver.keep.eq(session.up & sequenced),
             session.hello.eq(frame.header),
             session.generation.eq(self.generation),
-            session.dead.eq(tx_window.dead & ~speaker.control & ~changing),
+            session.dead.eq((tx_window.dead | renewing) & ~speaker.control & ~changing),
             rx_window.lseq.eq(frame.lseq),
             tx_window.ack.payload.base.eq(frame.lseq),
             tx_window.ack.payload.map.eq(frame.header),
@@ -310,6 +315,8 @@ class LinkEngine(wiring.Component):
                     m.d.sync += say_ack.eq(1)
                     drop()
                     m.next = "WAIT FOR FRAME"
+
+        m.d.sync += renewing.eq((renewing & ~session.dead) | self.renew)
 
         # -- session -----------------------------------------------------------------------
 

@@ -141,6 +141,8 @@ class Sequencer(wiring.Component):
         Pulse: to the liaison.
     running, resyncing, used : Out(sets)
         ``wire.SourceFlag`` of the sets.
+    scan : Out(StructLayout valid, set)
+        Pulse: all of the set's tracks are to be put in once more.
     lost : Out(1)
         Pulse: see above.
     resynced : Out(1)
@@ -179,6 +181,7 @@ class Sequencer(wiring.Component):
             "running": Out(geometry.sets),
             "resyncing": Out(geometry.sets),
             "used": Out(geometry.sets),
+            "scan": Out(data.StructLayout({"valid": 1, "set": geometry.set_bits})),
             "lost": Out(1),
             "resynced": Out(1),
             "reconnect": Out(1),
@@ -248,6 +251,7 @@ class Sequencer(wiring.Component):
             self.reconnect_index.eq(index),
             self.notice.set.eq(set_),
             self.request.set.eq(set_),
+            self.scan.set.eq(set_),
         ]
 
         pages = PageAccess(g, meta, set_)
@@ -411,7 +415,7 @@ class Sequencer(wiring.Component):
             m.d.comb += pages.put(SetWord.RESYNC_LOW, 0xFFFF)
             m.next = "FORGET_END_HIGH"
         with m.State("FORGET_END_HIGH"):
-            m.d.comb += pages.put(SetWord.RESYNC_HIGH, 0xFFFF)
+            m.d.comb += [*pages.put(SetWord.RESYNC_HIGH, 0xFFFF), self.scan.valid.eq(1)]
             m.next = "REWIND_SENT"
 
     def _end_resync(self, m, pages, here, flags, end):

@@ -56,7 +56,8 @@ class Session(wiring.Component):
     heard : In(1)
         One clock.
     dead : In(1)
-        One clock: the line does not answer; end the session. Not together with ``heard``.
+        One clock: the line does not answer, or its session must end for another reason. Whether
+        it was up or not, the next one has a new number. Not together with ``heard``.
     up : Out(1)
         A session is established. Falls and rises in the clock after ``fallen`` and ``risen``.
     fallen, risen : Out(1)
@@ -144,6 +145,6 @@ class Session(wiring.Component):
 
         with m.If(self.risen):
             m.d.sync += self.up.eq(1)
-        with m.If(self.fallen):
+        with m.If(self.fallen | self.dead):
             m.d.sync += [self.up.eq(0), raw.eq(Mux(self.my == 255, 1, self.my + 1))]
         return m

@@ -12,6 +12,7 @@ from .interfaces import SourceState
 from .liaison import Liaison
 from .orderwalker import OrderWalker
 from .poller import Poller
+from .resync import Resync
 from .sequencer import Sequencer, StatusFilter
 from .slotwriter import SlotWriter
 from .system import Core
@@ -36,6 +37,8 @@ _TALLIES = {
     Counter.REJECTED: Tally(amount=4, pending=8),
     Counter.DISPATCHES: Tally(pending=4),
     Counter.DISPATCH_CLOCKS: Tally(pending=8),
+    Counter.RESYNCS: Tally(pending=4),
+    Counter.RESYNC_TRACKS: Tally(pending=5),
     Counter.LOOKUPS: Tally(pending=8),
     Counter.LOOKUP_CLOCKS: Tally(pending=8),
 }
@@ -88,6 +91,7 @@ class SourceCore(Core):
         m.submodules.poller = poller = Poller()
         m.submodules.status = status = StatusFilter(g)
         m.submodules.sequencer = sequencer = Sequencer(g, mutation=self.mutation)
+        m.submodules.resync = resync = Resync(g)
         m.submodules.liaison = liaison = Liaison(g)
         m.submodules.dispatcher = dispatcher = Dispatcher(g)
         walkers = [OrderWalker(g) for _ in range(g.links)]
@@ -129,7 +133,7 @@ class SourceCore(Core):
             reconnects.reconnect_index.eq(sequencer.reconnect_index),
             poller.tick.eq(registers.poll_tick),
             poller.interval.eq(registers.poll_interval),
-            sequencer.destage.eq(registers.destage
+            sequencer.destage.eq(registers.destage | resync.destage
                                  | Mux(chain.destage.valid, 1 << chain.destage.set, 0)),
             sequencer.poll.eq(poller.due),
             sequencer.slow_tick.eq(registers.slow_tick),
@@ -150,10 +154,13 @@ class SourceCore(Core):
             registers.life.eq(self._life),
             liaison.request.eq(sequencer.request),
             liaison.resyncing.eq(sequencer.resyncing),
-            liaison.ask_all.eq(Cat(link.started for link in self.links).any()),
+            liaison.ask.eq(Mux(Cat(link.started for link in self.links).any(), ~0, resync.ask)),
             liaison.forget.eq(sequencer.lost),
             dispatcher.running.eq(sequencer.running),
             sequencer.use.eq(volumes.use),
+            resync.start.eq(sequencer.scan),
+            resync.chain_open.eq(chain.chain_open),
+            resync.tick.eq(registers.poll_tick),
             *(getattr(part, name).eq(getattr(sequencer, name))
               for part in (volumes, parts.pages) for name in ("running", "resyncing", "used")),
         ]
@@ -164,6 +171,7 @@ class SourceCore(Core):
             connect(m, flipped(link.payload), walker.payload)
             m.d.comb += [
                 link.sink.ready.eq(1),      # commit status has no payload
+                link.renew.eq(sequencer.lost),
                 dispatcher.up[n].eq(link.up),
                 dispatcher.room[n].eq(link.room),
             ]
@@ -183,9 +191,11 @@ class SourceCore(Core):
             add.rejected.eq(sum(status.rejected, start=sequencer.rejected)),
             add.dispatches.eq(dispatcher.dispatched),
             add.dispatch_clocks.eq(sequencer.walking | dispatcher.walking),
+            add.resyncs.eq(sequencer.resynced),
+            add.resync_tracks.eq(resync.track),
             add.lookups.eq(chain.lookup),
             add.lookup_clocks.eq(chain.looking_up),
         ]
-        lockers = [chain.meta, sequencer.meta, liaison.meta, dispatcher.meta, volumes.meta,
-                   *(walker.meta for walker in walkers)]
+        lockers = [chain.meta, sequencer.meta, liaison.meta, resync.meta, dispatcher.meta,
+                   volumes.meta, *(walker.meta for walker in walkers)]
         return lockers, [writer.memory, *(walker.memory for walker in walkers)]

@@ -65,6 +65,7 @@ class TargetCore(Core):
             connect(m, flipped(link.submit), status.submit[n])
             m.d.comb += [
                 link.payload.bytes.valid.eq(0),     # commit status has no payload
+                link.renew.eq(follower.new_life),
                 receiver.slot[n].eq(writer.slot),
                 receiver.slot_valid[n].eq(writer.slot_valid),
                 writer.take.eq(receiver.take[n]),

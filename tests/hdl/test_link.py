@@ -212,6 +212,28 @@ def test_full_window_waits():
     bench.run(forth)
 
 
+def test_renewed_session_is_noticed_at_both_ends():
+    bench = Bench(max_payload=0, initial_trip=2)
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await submit(ctx, bench.a, range(3))
+        await until_true(ctx, lambda: len(bench.b.events) == 3)
+        for renewed in range(1, 3):             # the second time while it is not up yet
+            ctx.set(bench.pair.a.renew, 1)
+            await ctx.tick()
+            ctx.set(bench.pair.a.renew, 0)
+            if renewed == 1:
+                await until(ctx, ~bench.pair.a.up)
+        await until(ctx, bench.pair.a.up & bench.pair.b.up)
+        assert bench.a.count(ctx, "flushed") == 1
+        assert bench.b.count(ctx, "flushed") >= 1
+        await submit(ctx, bench.a, [3])
+        await until_true(ctx, lambda: len(bench.b.events) == 4)
+
+    bench.run(forth)
+
+
 @pytest.mark.requirement("R23")
 def test_cut_line_goes_down_and_comes_up_again():
     bench = Bench(tries=2, max_payload=0, initial_trip=2)
