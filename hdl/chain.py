@@ -19,6 +19,7 @@ from .interfaces import (
 )
 from .metadata import PageAccess
 from .mutations import Mutation, checked, has, lacks
+from .recovery import CHAIN_RECORD, CHAIN_RECORD_HIGH, CHAIN_RECORD_LOW
 from .writeset import PlaceFault, WriteSet
 
 __all__ = ["ChainProcessor"]
@@ -43,7 +44,12 @@ class ChainProcessor(wiring.Component):
     Each chain has exactly one CHAIN_STATUS, but none after ``new_session``: that aborts an open
     chain silently, and silences a commit that is under way.
 
-    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 9``. Nothing is
+    A reset may come in any clock of a commit. Before the first swap the set's page says which
+    write set is about to be committed, and the last write clears that. After a warm start,
+    ``finish``, such a chain is committed over again; the host is not told, since it has a new
+    session by then.
+
+    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 13``. Nothing is
     awaited under the lock but the free list. An event is taken within that and the wait for the
     lock and for ``status``.
 
@@ -63,6 +69,9 @@ class ChainProcessor(wiring.Component):
         Pulse: the host line has a new session.
     status : Out(stream.Signature(Descriptor))
         CHAIN_STATUS and ERROR frames for the host.
+    finish : In(1), finished : Out(1)
+        After a reset: commit what it has interrupted, without freeing slots; until ``finished``,
+        which stays as long as ``finish``.
     slot, slot_valid : In; take : Out(1)
         The slot writer's slot in hand, with the data of the WRITE whose event is offered.
     free : Out(stream.Signature(slot))
@@ -90,6 +99,8 @@ class ChainProcessor(wiring.Component):
             "events": In(stream.Signature(Event)),
             "sink": In(PayloadSink()),
             "new_session": In(1),
+            "finish": In(1),
+            "finished": Out(1),
             "status": Out(stream.Signature(Descriptor)),
             "slot": In(slot),
             "slot_valid": In(1),
@@ -173,7 +184,9 @@ class ChainProcessor(wiring.Component):
             with m.State("AWAIT_FRAME"):
                 mine = Signal()
                 m.d.comb += mine.eq((write.tag == tag) & (self.chain_open | refused))
-                with m.If(silent & self.chain_open):
+                with m.If(self.finish):
+                    m.next = "LOCK_RECORD"
+                with m.Elif(silent & self.chain_open):
                     abort(Code.CHAIN_ABORTED)
                 with m.Elif(silent):
                     m.d.sync += [refused.eq(0), silent.eq(self.new_session)]
@@ -287,7 +300,9 @@ class ChainProcessor(wiring.Component):
                     m.d.sync += position.eq(position - 1)
                     m.next = "FREE_PRIVATE_SLOTS"
 
-            self._commit(m, write_set, position, count, set_, finish)
+            chains = Signal(32)             # of the set
+            self._commit(m, write_set, position, count, set_, chains, finish)
+            self._finish(m, write_set, count, set_, chains)
 
             with m.State("DECIDE_ANSWER"):
                 m.next = "ANSWER"
@@ -320,7 +335,7 @@ class ChainProcessor(wiring.Component):
         ]
         return answer
 
-    def _commit(self, m, write_set, position, count, set_, finish):
+    def _commit(self, m, write_set, position, count, set_, chains, finish):
         """The walk that commits: 3 clocks an entry, and the page before and after.
 
         A track that is pending already can only be this chain's own: it is on the list, and its
@@ -330,7 +345,6 @@ class ChainProcessor(wiring.Component):
         meta = self.meta
         tail = Signal(self.geometry.track_index_bits)
         unsent = Signal(16)
-        chains = Signal(32)
         entry = write_set.entry
         old = meta.state_rdata
         last = Signal()
@@ -361,8 +375,22 @@ class ChainProcessor(wiring.Component):
             m.d.sync += tail.eq(meta.page_rdata)
             m.next = "READ_UNSENT"
         with m.State("READ_UNSENT"):
-            m.d.comb += meta.req.eq(1)
-            m.d.sync += unsent.eq(meta.page_rdata)
+            m.d.comb += pages.look(SetWord.CHAINS_LOW)
+            m.d.sync += unsent.eq(pages.found)
+            m.next = "RECORD_CHAINS_LOW"
+        with m.State("RECORD_CHAINS_LOW"):
+            m.d.comb += pages.put(CHAIN_RECORD_LOW, pages.found)
+            m.d.sync += chains[:16].eq(pages.found)
+            m.next = "READ_OLD_CHAINS_HIGH"
+        with m.State("READ_OLD_CHAINS_HIGH"):
+            m.d.comb += pages.look(SetWord.CHAINS_HIGH)
+            m.next = "RECORD_CHAINS_HIGH"
+        with m.State("RECORD_CHAINS_HIGH"):
+            m.d.comb += pages.put(CHAIN_RECORD_HIGH, pages.found)
+            m.d.sync += chains[16:].eq(pages.found)
+            m.next = "RECORD_CHAIN"
+        with m.State("RECORD_CHAIN"):
+            m.d.comb += pages.put(CHAIN_RECORD, Cat(count, write_set.bank, C(1, 1)))
             m.next = "FETCH_ENTRY"
         with m.State("FETCH_ENTRY"):
             m.d.comb += meta.req.eq(1)
@@ -371,10 +399,11 @@ class ChainProcessor(wiring.Component):
             m.d.comb += meta.req.eq(1)
             m.next = "SWAP_SLOTS"
         with m.State("SWAP_SLOTS"):
-            m.d.comb += [meta.req.eq(1), self.free.valid.eq(1), self.free.payload.eq(old.slot)]
+            m.d.comb += [meta.req.eq(1), self.free.valid.eq(~self.finish),
+                         self.free.payload.eq(old.slot)]
             with m.If(has(self.mutation, Mutation.SLOT_FREED_WHILE_PENDING)):
                 m.d.comb += self.free.payload.eq(entry.slot)
-            with m.If(self.free.ready):
+            with m.If(self.free.ready | self.finish):
                 m.d.comb += self.command.eq(1)
                 swap()
                 with m.If(~old.pending):
@@ -388,23 +417,58 @@ class ChainProcessor(wiring.Component):
             m.next = "WRITE_UNSENT"
         with m.State("WRITE_UNSENT"):
             m.d.comb += pages.put(SetWord.UNSENT, unsent)
-            m.next = "READ_CHAINS_LOW"
-        with m.State("READ_CHAINS_LOW"):
-            m.d.comb += pages.look(SetWord.CHAINS_LOW)
-            m.next = "READ_CHAINS_HIGH"
-        with m.State("READ_CHAINS_HIGH"):
-            m.d.comb += pages.look(SetWord.CHAINS_HIGH)
-            m.d.sync += chains[:16].eq(meta.page_rdata)
             m.next = "COUNT_CHAIN"
         with m.State("COUNT_CHAIN"):
             m.d.comb += meta.req.eq(1)
-            m.d.sync += chains.eq(Cat(chains[:16], meta.page_rdata) + 1)
+            m.d.sync += chains.eq(chains + 1)
             m.next = "WRITE_CHAINS_LOW"
         with m.State("WRITE_CHAINS_LOW"):
             m.d.comb += pages.put(SetWord.CHAINS_LOW, chains[:16])
             m.next = "WRITE_CHAINS_HIGH"
         with m.State("WRITE_CHAINS_HIGH"):
             m.d.comb += pages.put(SetWord.CHAINS_HIGH, chains[16:])
-            m.d.comb += self.committed.eq(1)
+            m.next = "CLEAR_RECORD"
+        with m.State("CLEAR_RECORD"):
+            m.d.comb += [*pages.put(CHAIN_RECORD, 0), self.committed.eq(1)]
             m.d.sync += self.chain_open.eq(0)
             finish(Code.OK, chains)
+            with m.If(self.finish):
+                m.next = "NEXT_RECORD"
+
+    def _finish(self, m, write_set, count, set_, chains):
+        """After a warm start: look for a chain whose commit was interrupted.
+
+        The walk is that of any commit. What it does to the order list is dropped afterwards with
+        the list itself.
+        """
+        pages = PageAccess(self.geometry, self.meta, set_)
+        bank, interrupted = pages.found[8], pages.found[9]
+        with m.State("LOCK_RECORD"):
+            m.d.comb += pages.look(CHAIN_RECORD)
+            with m.If(self.meta.gnt):
+                m.next = "READ_RECORD"
+        with m.State("READ_RECORD"):
+            m.d.comb += pages.look(CHAIN_RECORD_LOW)
+            m.d.sync += count.eq(pages.found)
+            m.next = "NEXT_RECORD"
+            with m.If(interrupted):
+                m.d.comb += write_set.swap.eq(bank != write_set.bank)
+                m.next = "READ_RECORD_LOW"
+        with m.State("READ_RECORD_LOW"):
+            m.d.comb += pages.look(CHAIN_RECORD_HIGH)
+            m.d.sync += chains[:16].eq(pages.found)
+            m.next = "READ_RECORD_HIGH"
+        with m.State("READ_RECORD_HIGH"):
+            m.d.comb += self.meta.req.eq(1)
+            m.d.sync += chains[16:].eq(pages.found)
+            m.next = "FETCH_ENTRY"
+        with m.State("NEXT_RECORD"):
+            m.d.sync += set_.eq(set_ + 1)
+            m.next = "LOCK_RECORD"
+            with m.If(set_ == self.geometry.sets - 1):
+                m.d.sync += set_.eq(0)
+                m.next = "REPORT_FINISHED"
+        with m.State("REPORT_FINISHED"):
+            m.d.comb += self.finished.eq(1)
+            with m.If(~self.finish):
+                m.next = "AWAIT_FRAME"

@@ -8,6 +8,7 @@ from firmware_model.wire import SetWord, TargetFlag, Type
 
 from .interfaces import Event, MetadataPort, TargetState, header
 from .metadata import PageAccess
+from .recovery import LIFE_ADDRESS
 
 __all__ = ["CONTROL_TYPES", "Follower"]
 
@@ -28,6 +29,9 @@ class Follower(wiring.Component):
       RESYNC also INCONSISTENT.
     * RESYNCED of the present epoch: INCONSISTENT falls.
 
+    The life and the sets' flags survive a reset in the set pages, and are read back before
+    anything else.
+
     Whatever does not count changes nothing: the status tells the source why. The lock is held for
     at most 12 clocks, or 3 a set at a new life.
 
@@ -46,6 +50,8 @@ class Follower(wiring.Component):
         Pulse, see above.
     due : Out(StructLayout valid, set)
         Pulse: the set's status must be sent.
+    suspect : Out(1)
+        Some set is INCONSISTENT, or nobody knows yet.
     rejected : Out(1)
         Pulse: a frame for a set that does not exist, or with a payload.
     """
@@ -58,6 +64,7 @@ class Follower(wiring.Component):
             "life": Out(16),
             "new_life": Out(1),
             "due": Out(data.StructLayout({"valid": 1, "set": geometry.set_bits})),
+            "suspect": Out(1, init=1),
             "rejected": Out(1),
         })
 
@@ -89,7 +96,33 @@ class Follower(wiring.Component):
             m.d.comb += [self.due.valid.eq(1), self.events.ready.eq(1)]
             m.next = "AWAIT_FRAME"
 
+        suspects = Signal(g.sets)
+        recalled = Signal()
+        m.d.sync += self.suspect.eq(suspects.any() | ~recalled)
+
         with m.FSM():
+            # -- after a reset
+            with m.State("LOCK_LIFE"):
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(LIFE_ADDRESS)]
+                with m.If(meta.gnt):
+                    m.next = "RECALL_LIFE"
+            with m.State("RECALL_LIFE"):
+                m.d.comb += pages.look(SetWord.FLAGS)
+                m.d.sync += self.life.eq(pages.found)
+                m.next = "RECALL_FLAGS"
+            with m.State("RECALL_FLAGS"):
+                m.d.comb += meta.req.eq(1)
+                is_suspect = (pages.found & TargetFlag.INCONSISTENT).any()
+                m.d.sync += [suspects.bit_select(set_, 1).eq(is_suspect), set_.eq(set_ + 1)]
+                m.next = "NEXT_FLAGS"
+                with m.If(set_ == g.sets - 1):
+                    m.d.sync += recalled.eq(1)
+                    m.next = "AWAIT_FRAME"
+            with m.State("NEXT_FLAGS"):
+                m.d.comb += pages.look(SetWord.FLAGS)
+                with m.If(meta.gnt):
+                    m.next = "RECALL_FLAGS"
+
             with m.State("AWAIT_FRAME"):
                 m.d.sync += set_.eq(begin.set)
                 with m.If(self.events.valid & ((begin.set >= g.sets) | event.length.any())):
@@ -97,7 +130,7 @@ class Follower(wiring.Component):
                 with m.Elif(self.events.valid):
                     m.next = "LOCK_SET"
                     with m.If(is_ask & (ask.life != self.life)):
-                        m.d.sync += self.life.eq(ask.life)
+                        m.next = "WRITE_LIFE"
                         with m.If(self.life != 0):
                             m.d.sync += set_.eq(0)
                             m.next = "LOCK_ALL_SETS"
@@ -113,8 +146,14 @@ class Follower(wiring.Component):
                 m.d.sync += set_.eq(set_ + 1)
                 m.next = "LOCK_ALL_SETS"
                 with m.If(set_ == g.sets - 1):
-                    m.d.comb += self.new_life.eq(1)
                     m.d.sync += set_.eq(begin.set)
+                    m.next = "WRITE_LIFE"
+            with m.State("WRITE_LIFE"):
+                m.d.comb += [meta.req.eq(1), meta.page_addr.eq(LIFE_ADDRESS),
+                             meta.page_we.eq(1), meta.page_wdata.eq(ask.life)]
+                with m.If(meta.gnt):
+                    m.d.comb += self.new_life.eq(self.life != 0)
+                    m.d.sync += self.life.eq(ask.life)
                     m.next = "LOCK_SET"
 
             with m.State("LOCK_SET"):
@@ -170,5 +209,6 @@ class Follower(wiring.Component):
                 m.next = "WRITE_FLAGS"
             with m.State("WRITE_FLAGS"):
                 m.d.comb += pages.put(SetWord.FLAGS, flags)
+                m.d.sync += suspects.bit_select(set_, 1).eq(has(TargetFlag.INCONSISTENT))
                 answer()
         return m

@@ -11,7 +11,9 @@ __all__ = ["FreeList"]
 
 
 class FreeList(wiring.Component):
-    """Queue of free slots, filled after reset with slots ``first .. first + count - 1``.
+    """Queue of free slots, filled after a cold start with slots ``first .. first + count - 1``.
+
+    After a warm one it begins empty, and whoever knows which slots are free pushes them.
 
     A slot must be pushed only by who owns it, and only once: then there is always room, since no
     more than ``count`` slots can be free.
@@ -30,6 +32,8 @@ class FreeList(wiring.Component):
 
     Members
     -------
+    cold, warm : In(1)
+        Which start it is. Nothing happens while both are 0.
     pop : Out(stream.Signature(slot))
         A free slot, two clocks after it was pushed at the earliest.
     push : In(stream.Signature(slot))
@@ -53,6 +57,8 @@ class FreeList(wiring.Component):
         self.first = first
         self.count = count
         super().__init__({
+            "cold": In(1, init=1),
+            "warm": In(1),
             "pop": Out(stream.Signature(self._slot)),
             "push": In(stream.Signature(self._slot)),
             "pin": In(1),
@@ -82,7 +88,9 @@ class FreeList(wiring.Component):
             self.push.ready.eq(self.ready & ~lifted),
         ]
 
-        with m.If(~self.ready):
+        with m.If(~self.ready & ~self.cold):
+            m.d.sync += self.ready.eq(self.warm)
+        with m.Elif(~self.ready):
             m.d.comb += [fifo.w_data.eq(fill), fifo.w_en.eq(1)]
             m.d.sync += fill.eq(fill + 1)
             with m.If(fill == self.first + self.count - 1):

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import MAX_REGISTERS, Code, Role, Type
+from firmware_model.wire import MAX_REGISTERS, Code, ReadFlag, Role, Type
 
 from .arbiter import StreamMerge
 from .interfaces import Descriptor, Event, PayloadKind, RegisterPort, header, header_const
@@ -46,6 +46,8 @@ class HostPort(wiring.Component):
     -------
     events : In(stream.Signature(Event))
         From the host's LinkEngine.
+    suspect : In(1)
+        What is read may be no prefix of anything: it is marked INCONSISTENT.
     flushed : In(1)
         Pulse: the host line lost its session.
     submit : Out(stream.Signature(Descriptor))
@@ -68,6 +70,7 @@ class HostPort(wiring.Component):
         self.role = role
         members = {
             "events": In(stream.Signature(Event)),
+            "suspect": In(1),
             "flushed": In(1),
             "submit": Out(stream.Signature(Descriptor)),
             "registers": Out(RegisterPort()),
@@ -232,7 +235,8 @@ class HostPort(wiring.Component):
         track = Signal(g.track_bits)
         left = Signal(range(g.tracks_per_volume + 1))
 
-        fields = header_const(m, Type.READ_DATA, tag=tag, volume=volume, track=track)
+        fields = header_const(m, Type.READ_DATA, tag=tag, volume=volume, track=track,
+                              flags=Mux(self.suspect, ReadFlag.INCONSISTENT, 0))
         m.d.comb += [
             busy.eq(left != 0),
             tracks.valid.eq(busy),

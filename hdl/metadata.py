@@ -4,16 +4,17 @@ from functools import reduce
 from operator import or_
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from firmware_model.wire import FIRST_GROUP, SET_PAGE_WORDS, SetWord
+from firmware_model.wire import SET_PAGE_WORDS, SetWord
 
 from .arbiter import RoundRobin
 from .interfaces import Link, MetadataPort, Volume, slot_shape
+from .recovery import Recovery
 
-__all__ = ["Initialiser", "Metadata", "PageAccess", "group_record", "page"]
+__all__ = ["Metadata", "PageAccess", "group_record", "page"]
 
 _WORD_BITS = (SET_PAGE_WORDS - 1).bit_length()
 
@@ -78,8 +79,8 @@ class Metadata(wiring.Component):
     and the holder can have it again at once only if nobody else wants it. A client's inputs reach
     the memories only while it is granted, so it may drive them as it likes at other times.
 
-    After reset the first holder is the initialiser; nobody else is granted before ``ready``, which
-    takes 32 clocks a set and one a track.
+    After reset the first holder is the :class:`.recovery.Recovery`; nobody else is granted before
+    ``ready``, but the first client while ``finish``.
 
     Rule for clients: never wait for anything while holding the lock but the free list (which
     is always ready, but for one clock). Then the longest wait is the sum of the others' walks.
@@ -90,28 +91,47 @@ class Metadata(wiring.Component):
     state : Layout
         State of one track: ``SourceState`` or ``TargetState``.
     clients : int
+    slots : int
+        Slots of the cache; only a warm start needs the right number.
+    kept : set of SetWord
+        Words of a page that survive a reset.
 
     Members
     -------
     clients : In(MetadataPort(geometry, state)).array(clients)
     ready : Out(1)
+    cold, warm, finish : Out(1), finished : In(1), free : Out(stream.Signature(slot))
+        See :class:`.recovery.Recovery`.
     """
 
-    def __init__(self, geometry, state, clients):
+    def __init__(self, geometry, state, clients, *, slots=1, kept=frozenset()):
         if clients < 1:
             raise ValueError(f"clients must be at least 1, not {clients!r}")
         self.geometry = geometry
         self.state = state
+        self._recovery = Recovery(geometry, state, slots=slots, kept=kept)
         super().__init__({
             "clients": In(MetadataPort(geometry, state)).array(clients),
             "ready": Out(1),
+            "cold": Out(1),
+            "warm": Out(1),
+            "finish": Out(1),
+            "finished": In(1),
+            "free": Out(stream.Signature(slot_shape(geometry))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.initialiser = initialiser = Initialiser(self.geometry, self.state)
-        ports = [*self.clients, initialiser.meta]
-        m.d.comb += self.ready.eq(initialiser.done)
+        m.submodules.recovery = recovery = self._recovery
+        ports = [*self.clients, recovery.meta]
+        wiring.connect(m, recovery.free, wiring.flipped(self.free))
+        m.d.comb += [
+            self.ready.eq(recovery.done),
+            self.cold.eq(recovery.cold),
+            self.warm.eq(recovery.warm),
+            self.finish.eq(recovery.finish),
+            recovery.finished.eq(self.finished),
+        ]
         held = self._lock(m, ports, first=len(ports) - 1)
 
         def share(name):
@@ -149,7 +169,9 @@ class Metadata(wiring.Component):
         requests = Signal(len(ports))
         held = Signal(len(ports))
         m.d.comb += [
-            requests.eq(Cat(port.req for port in ports)),
+            requests.eq(Cat(port.req for port in ports) & Cat(
+                self.ready | (self.finish if n == 0 else 0) | (n == first)
+                for n in range(len(ports)))),
             held.eq(granted & requests),
             turn.requests.eq(requests),
             turn.last.eq(owner),
@@ -161,72 +183,3 @@ class Metadata(wiring.Component):
             with m.If(turn.valid):
                 m.d.sync += [owner.eq(turn.next), granted.eq(1 << turn.next)]
         return held
-
-
-class Initialiser(wiring.Component):
-    """Writes the state after reset, then is done for good.
-
-    Every set page is 0 but for ``NEXT`` and ``VOLUMES``; volumes go to sets as
-    ``Geometry.initial_set`` says and are connected; tracks own slots 0, 1, 2 .. in order of volume
-    and track, and have no flag set.
-
-    Members
-    -------
-    meta : Out(MetadataPort)
-        Asks from reset on until ``done``.
-    done : Out(1)
-    """
-
-    def __init__(self, geometry, state):
-        self.geometry = geometry
-        self.state = state
-        super().__init__({"meta": Out(MetadataPort(geometry, state)), "done": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        g = self.geometry
-        meta = self.meta
-        m.d.comb += meta.req.eq(~self.done)
-
-        word = Signal(_WORD_BITS + g.set_bits)
-        track = Signal(g.track_bits)
-        volume = Signal(g.volume_bits)
-        in_set = Signal(range(g.volumes_per_set))       # place of the volume within its set
-        set_ = Signal(g.set_bits)
-        slot = Signal(slot_shape(g))
-
-        m.d.comb += [
-            meta.page_addr.eq(word),
-            meta.state_addr.eq(Cat(track, volume)),
-            meta.state_wdata.slot.eq(slot),
-            meta.volume_addr.eq(volume),
-            meta.volume_wdata.set.eq(set_),
-        ]
-        with m.If(word[:_WORD_BITS] == SetWord.NEXT):
-            m.d.comb += meta.page_wdata.eq(FIRST_GROUP)
-        with m.If(word[:_WORD_BITS] == SetWord.VOLUMES):
-            with m.Switch(word[_WORD_BITS:]):
-                for s in range(g.sets):
-                    members = sum(g.initial_set(v) == s for v in range(g.volumes))
-                    with m.Case(s):
-                        m.d.comb += meta.page_wdata.eq(members)
-
-        with m.FSM():
-            with m.State("CLEAR_PAGES"):
-                m.d.comb += meta.page_we.eq(meta.gnt)
-                with m.If(meta.gnt):
-                    m.d.sync += word.eq(word + 1)
-                with m.If(word == g.sets * SET_PAGE_WORDS - 1):
-                    m.next = "PLACE_TRACKS"
-            with m.State("PLACE_TRACKS"):
-                m.d.comb += [meta.state_we.eq(1), meta.volume_we.eq(1)]
-                m.d.sync += [slot.eq(slot + 1), track.eq(track + 1)]
-                with m.If(track == g.tracks_per_volume - 1):
-                    m.d.sync += [track.eq(0), volume.eq(volume + 1), in_set.eq(in_set + 1)]
-                    with m.If(in_set == g.volumes_per_set - 1):
-                        m.d.sync += [in_set.eq(0), set_.eq(set_ + 1)]
-                    with m.If(volume == g.volumes - 1):
-                        m.next = "REST"
-            with m.State("REST"):
-                m.d.comb += self.done.eq(1)
-        return m

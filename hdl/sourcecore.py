@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib.wiring import Out, connect, flipped
 
-from firmware_model.wire import Counter, Role, Type
+from firmware_model.wire import Counter, Role, SetWord, Type
 
 from .chain import ChainProcessor
 from .counters import Tally
@@ -44,6 +44,10 @@ _TALLIES = {
 }
 
 
+# A source that restarts has nothing in flight: the target is told to start over. See Recovery.
+_KEPT = {SetWord.EPOCH, SetWord.VOLUMES, SetWord.CHAINS_LOW, SetWord.CHAINS_HIGH}
+
+
 class SourceCore(Core):
     """Takes the host's chains, mirrors them over the links, and serves reads.
 
@@ -70,7 +74,7 @@ class SourceCore(Core):
     def __init__(self, geometry, *, channel=True, mutation=None):
         super().__init__(
             geometry, Role.SOURCE, state=SourceState(geometry), slots=geometry.source_slots,
-            tallies=_TALLIES, channel=channel, mutation=mutation, members={
+            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, members={
                 "destaging": Out(geometry.sets),
                 "disconnected": Out(8),
                 "fault": Out(1),
@@ -99,7 +103,7 @@ class SourceCore(Core):
 
         # -- slots: free list -> writer -> chain -> free list ---------------------------------
         connect(m, free_list.pop, writer.slots)
-        connect(m, chain.free, free_list.push)
+        connect(m, chain.free, parts.freed)
         m.d.comb += [
             chain.slot.eq(writer.slot),
             chain.slot_valid.eq(writer.slot_valid),
@@ -157,7 +161,9 @@ class SourceCore(Core):
             liaison.ask.eq(Mux(Cat(link.started for link in self.links).any(), ~0, resync.ask)),
             liaison.forget.eq(sequencer.lost),
             dispatcher.running.eq(sequencer.running),
-            sequencer.use.eq(volumes.use),
+            sequencer.use.eq(volumes.use | parts.warm.replicate(g.sets)),
+            chain.finish.eq(parts.finish),
+            parts.finished.eq(chain.finished),
             resync.start.eq(sequencer.scan),
             resync.chain_open.eq(chain.chain_open),
             resync.tick.eq(registers.poll_tick),

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from firmware_model.wire import Counter
@@ -13,7 +13,7 @@ from .counters import Counters, Tally
 from .datamem import DataMemory
 from .freelist import FreeList
 from .hostport import HostPort
-from .interfaces import RegisterPort
+from .interfaces import RegisterPort, slot_shape
 from .line import Line, LinePort
 from .metadata import Metadata
 from .mutations import checked
@@ -24,7 +24,8 @@ from .uart import DIVISOR_BITS
 
 __all__ = ["Core", "System"]
 
-_HOST_TALLIES = {
+_TALLIES = {
+    Counter.RECOVERIES: Tally(),
     Counter.HOST_FRAMES: Tally(),
     Counter.HOST_BAD_FRAMES: Tally(),
     Counter.HOST_RESENDS: Tally(),
@@ -46,9 +47,11 @@ class Core(wiring.Component):
     state : Layout
         State of one track.
     slots : int
-        Slots of the cache; those beyond one a track are free after reset.
+        Slots of the cache; those beyond one a track are free after a cold start.
+    kept : set of SetWord
+        Words of a set's page that survive a reset.
     tallies : dict[Counter, Tally]
-        Counters beyond those of the host line.
+        Counters beyond those that both have.
     channel : bool
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
@@ -68,13 +71,14 @@ class Core(wiring.Component):
         Tables are initialised. What comes earlier waits.
     """
 
-    def __init__(self, geometry, role, *, state, slots, tallies, channel, mutation, members):
+    def __init__(self, geometry, role, *, state, slots, kept, tallies, channel, mutation, members):
         self.geometry = geometry
         self.role = role
         self.mutation = checked(mutation)
         self._state = state
         self._slots = slots
-        self._tallies = _HOST_TALLIES | tallies
+        self._kept = kept
+        self._tallies = _TALLIES | tallies
         self._channel = channel
         super().__init__({
             "host": In(LinePort()),
@@ -87,17 +91,26 @@ class Core(wiring.Component):
         """Add what this role has of its own, and connect it.
 
         ``parts`` are the common ones by name: ``free_list``, ``host_port``, ``reader``,
-        ``registers``, ``counters``, ``pages``. Returns who needs the metadata and who needs the
-        data memory: lists of MetadataPort and MemoryPort.
+        ``registers``, ``counters``, ``pages``; ``freed``, a stream of slots to be freed;
+        ``finish`` and ``finished`` of :class:`.recovery.Recovery`, for the first who needs the
+        metadata; ``warm``: the tables were kept; and ``restart``: 1 for a clock, while somebody
+        holds the metadata, makes all but the host's side start anew with its memories kept.
+
+        Returns who needs the metadata and who needs the data memory: lists of MetadataPort and
+        MemoryPort.
         """
         raise NotImplementedError
 
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        m.submodules.data_memory = memory = DataMemory(g, self._slots)
-        m.submodules.free_list = free_list = FreeList(g, first=g.tracks,
-                                                      count=self._slots - g.tracks)
+        restart = Signal()
+        memory = DataMemory(g, self._slots)
+        m.submodules.data_memory = ResetInserter(restart)(memory)
+        free_list = FreeList(g, first=g.tracks, count=self._slots - g.tracks)
+        m.submodules.free_list = ResetInserter(restart)(free_list)
+        freed = stream.Signature(slot_shape(g)).flip().create()
+        finish, finished, warm = Signal(), Signal(), Signal()
         m.submodules.host_port = host_port = HostPort(g, self.role)
         m.submodules.reader = reader = Reader(g, self._state)
         m.submodules.registers = registers = Registers(g, self.role, channel=self._channel)
@@ -105,23 +118,39 @@ class Core(wiring.Component):
         m.submodules.pages = pages = PageReader(g, self._state)
         lockers, fetchers = self.furnish(m, SimpleNamespace(
             free_list=free_list, host_port=host_port, reader=reader, registers=registers,
-            counters=counters, pages=pages))
+            counters=counters, pages=pages, freed=freed, finish=finish, finished=finished,
+            restart=restart, warm=warm))
 
         # -- shared memories ----------------------------------------------------------------
         lockers = [*lockers, reader.meta, pages.meta]
-        m.submodules.metadata = metadata = Metadata(g, self._state, len(lockers))
+        metadata = Metadata(g, self._state, len(lockers), slots=self._slots, kept=self._kept)
+        m.submodules.metadata = ResetInserter(restart)(metadata)
         for port, client in zip(metadata.clients, lockers, strict=True):
             connect(m, client, port)
         fetchers = [*fetchers, reader.memory]
-        m.submodules.arbiter = arbiter = MemoryArbiter(len(fetchers), len(memory.port.addr))
+        arbiter = MemoryArbiter(len(fetchers), len(memory.port.addr))
+        m.submodules.arbiter = ResetInserter(restart)(arbiter)
         for port, client in zip(arbiter.clients, fetchers, strict=True):
             connect(m, client, port)
         connect(m, arbiter.port, memory.port)
         m.d.comb += [
             free_list.pin.eq(reader.pin.valid),
             free_list.pin_slot.eq(reader.pin.slot),
+            free_list.cold.eq(metadata.cold),
+            free_list.warm.eq(metadata.warm),
+            free_list.push.valid.eq(freed.valid | metadata.free.valid),
+            free_list.push.payload.eq(Mux(metadata.ready, freed.payload, metadata.free.payload)),
+            freed.ready.eq(free_list.push.ready),
+            metadata.free.ready.eq(free_list.push.ready),
+            finish.eq(metadata.finish),
+            warm.eq(metadata.warm),
+            metadata.finished.eq(finished),
             self.ready.eq(metadata.ready & free_list.ready),
         ]
+        recovered = metadata.ready & metadata.warm
+        was_recovered = Signal()
+        m.d.sync += was_recovered.eq(was_recovered | recovered)    # a restart does not count
+        m.d.comb += counters.add.recoveries.eq(recovered & ~was_recovered)
 
         # -- host ---------------------------------------------------------------------------
         connect(m, flipped(self.host.events), host_port.events)

@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib.wiring import connect, flipped
 
-from firmware_model.wire import Counter, Role
+from firmware_model.wire import Counter, Role, SetWord
 
 from .commit import CommitEngine
 from .counters import Tally
@@ -28,6 +28,10 @@ _TALLIES = {
 }
 
 
+# All that a set's page says, but for the records of groups whose staged tracks are dropped.
+_KEPT = {word for word in SetWord if word < SetWord.GROUP}
+
+
 class TargetCore(Core):
     """Stages what the links bring, commits it in order, and serves the host's reads.
 
@@ -47,19 +51,29 @@ class TargetCore(Core):
     def __init__(self, geometry, *, channel=False, mutation=None):
         super().__init__(
             geometry, Role.TARGET, state=TargetState(geometry), slots=geometry.target_slots,
-            tallies=_TALLIES, channel=channel, mutation=mutation, members={})
+            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, members={})
 
     def furnish(self, m, parts):
         g = self.geometry
-        m.submodules.receiver = receiver = Receiver(g)
-        m.submodules.follower = follower = Follower(g)
-        m.submodules.commit = commit = CommitEngine(g, mutation=self.mutation)
-        m.submodules.status = status = StatusSender(g)
+        receiver = Receiver(g)
+        follower = Follower(g)
+        commit = CommitEngine(g, mutation=self.mutation)
+        status = StatusSender(g)
         writers = [SlotWriter(g) for _ in range(g.links)]
         registers = parts.registers
 
+        # A new life of the source ends all that was under way: as a warm start, but for the host.
+        def restarting(part):
+            return ResetInserter(parts.restart)(part)
+
+        m.d.comb += parts.restart.eq(follower.new_life)
+        m.submodules.receiver = restarting(receiver)
+        m.submodules.follower = restarting(follower)
+        m.submodules.commit = restarting(commit)
+        m.submodules.status = restarting(status)
+
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
-            m.submodules[f"writer_{n}"] = writer
+            m.submodules[f"writer_{n}"] = restarting(writer)
             connect(m, flipped(link.sink), writer.sink)
             connect(m, flipped(link.events), receiver.events[n])
             connect(m, flipped(link.submit), status.submit[n])
@@ -72,7 +86,7 @@ class TargetCore(Core):
                 status.links_up[n].eq(link.up),
             ]
         connect(m, receiver.control, follower.events)
-        self._share_slots(m, parts.free_list, writers, commit, receiver)
+        self._share_slots(m, parts, writers, commit, receiver)
         add = parts.counters.add
         m.d.comb += [
             self.host.sink.ready.eq(1),     # no request to a target carries anything of use
@@ -83,6 +97,9 @@ class TargetCore(Core):
             status.life.eq(follower.life),
             status.generation.eq(self.generation),
             registers.life.eq(follower.life),
+            parts.host_port.suspect.eq(follower.suspect),
+            commit.finish.eq(parts.finish),
+            parts.finished.eq(commit.finished),
             commit.hold.eq(registers.hold),
             registers.held.eq(commit.held),
             add.chains.eq(commit.chain),
@@ -92,15 +109,16 @@ class TargetCore(Core):
             add.duplicates.eq(receiver.duplicate),
             add.rejected.eq(receiver.rejected | follower.rejected),
         ]
-        lockers = [receiver.meta, follower.meta, commit.meta, status.meta]
+        lockers = [commit.meta, receiver.meta, follower.meta, status.meta]
         return lockers, [*(writer.memory for writer in writers), receiver.memory]
 
-    def _share_slots(self, m, free_list, writers, commit, receiver):
+    def _share_slots(self, m, parts, writers, commit, receiver):
         """Slots go to the first writer that wants one; the commit engine's come back first.
 
         A writer needs one slot a frame, so the order does not matter. The commit engine holds the
         lock meanwhile, the receiver does not.
         """
+        free_list, freed = parts.free_list, parts.freed
         wanted = Const(1)
         for writer in writers:
             m.d.comb += [
@@ -111,9 +129,8 @@ class TargetCore(Core):
         m.d.comb += free_list.pop.ready.eq(~wanted)
 
         m.d.comb += [
-            free_list.push.valid.eq(commit.free.valid | receiver.free.valid),
-            free_list.push.payload.eq(Mux(commit.free.valid, commit.free.payload,
-                                          receiver.free.payload)),
-            commit.free.ready.eq(free_list.push.ready),
-            receiver.free.ready.eq(free_list.push.ready & ~commit.free.valid),
+            freed.valid.eq(commit.free.valid | receiver.free.valid),
+            freed.payload.eq(Mux(commit.free.valid, commit.free.payload, receiver.free.payload)),
+            commit.free.ready.eq(freed.ready),
+            receiver.free.ready.eq(freed.ready & ~commit.free.valid),
         ]

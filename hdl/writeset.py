@@ -87,6 +87,8 @@ class WriteSet(wiring.Component):
         Entry of the open chain's write set to look at.
     entry : Out(Entry)
         That entry, in the clock after.
+    bank : Out(1)
+        Which of the two has the open chain's write set.
     slot, slot_we : In
         Note the private slot of the command at ``position``.
     """
@@ -100,6 +102,7 @@ class WriteSet(wiring.Component):
             "swap": In(1),
             "position": In(range(geometry.chain_limit)),
             "entry": Out(Entry(geometry)),
+            "bank": Out(1),
             "slot": In(slot_shape(geometry)),
             "slot_we": In(1),
         })
@@ -117,7 +120,8 @@ class WriteSet(wiring.Component):
         index_in, index_out = indices.write_port(), indices.read_port()
         slot_in, slot_out = slots.write_port(), slots.read_port()
         m.d.comb += [
-            index_out.addr.eq(Cat(self.position, ~spare)),
+            self.bank.eq(~spare),
+            index_out.addr.eq(Cat(self.position, self.bank)),
             slot_out.addr.eq(self.position),
             slot_in.addr.eq(self.position),
             slot_in.data.eq(self.slot),

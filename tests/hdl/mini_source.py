@@ -23,6 +23,7 @@ class _Set:
     next: int = wire.FIRST_GROUP        # group to cut next, not wrapped
     done: int = 0                       # last group acknowledged
     in_flight: dict = dataclasses.field(default_factory=dict)   # group -> (places, chains so far)
+    frames: dict = dataclasses.field(default_factory=dict)      # group -> its frames
     acked_chains: int = 0
     floor: int = 0                      # no reader may see an older prefix than this
 
@@ -92,9 +93,15 @@ class MiniSource:
             set_.images.append(image)
         frames.append(Frame(Type.ORDER, header | {"count": len(places)}, entries))
         set_.in_flight[set_.next] = (places, len(set_.images) - 1)
+        set_.frames[set_.next] = frames
         set_.next += 1
         rng.shuffle(frames)
-        return frames
+        return list(frames)
+
+    def resend(self):
+        """All frames of all groups that are not acknowledged."""
+        return [frame for set_ in self.sets for group in set_.in_flight
+                for frame in set_.frames[group]]
 
     def on_status(self, fields):
         """The target says that every group up to ``gseq`` has committed."""
@@ -110,6 +117,7 @@ class MiniSource:
         for _ in range(ahead):
             state.done += 1
             _, state.acked_chains = state.in_flight.pop(state.done)
+            del state.frames[state.done]
         state.floor = max(state.floor, state.acked_chains)
 
     @property

@@ -111,11 +111,17 @@ class FarSide:
                 self.epoch[set_] = fields["epoch"]
                 self.flags[set_] = TargetFlag.ASKED
             return set_
-        if type_ is Type.BEGIN:
+        if type_ in (Type.BEGIN, Type.RESYNC):
             if fields["epoch"] == self.epoch[set_] + 1:
                 self.epoch[set_] += 1
                 assert fields["gseq"] == self.done[set_] == 0
                 self.flags[set_] |= TargetFlag.FOLLOWING | TargetFlag.WRITTEN
+                if type_ is Type.RESYNC:
+                    self.flags[set_] |= TargetFlag.INCONSISTENT
+            return set_
+        if type_ is Type.RESYNCED:
+            assert fields["epoch"] == self.epoch[set_]
+            self.flags[set_] &= ~TargetFlag.INCONSISTENT
             return set_
         assert self.flags[set_] & TargetFlag.FOLLOWING, "sent before the target confirmed"
         assert fields["epoch"] == self.epoch[set_]

@@ -8,6 +8,7 @@ from firmware_model.geometry import Geometry
 from firmware_model.wire import SET_PAGE_WORDS, SetWord
 from hdl.interfaces import SourceState, TargetState
 from hdl.metadata import Metadata, group_record, page
+from hdl.recovery import MAGIC, MAGIC_ADDRESS
 
 from .source_bench import SMALL, pauses, seeded, simulate, ticks, until
 
@@ -65,6 +66,8 @@ def test_contents_after_reset(geometry, state):
         for set_ in range(g.sets):
             expected = {SetWord.NEXT: 1, SetWord.VOLUMES: sum(
                 g.initial_set(v) == set_ for v in range(g.volumes))}
+            if set_ == 0:
+                expected[MAGIC_ADDRESS] = MAGIC
             for word in range(SET_PAGE_WORDS):
                 value = await read(ctx, port, "page", set_ * SET_PAGE_WORDS + word)
                 assert value == expected.get(word, 0), (set_, word)

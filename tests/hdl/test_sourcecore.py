@@ -1,8 +1,9 @@
 """The source without its lines: host frames in, groups out, checked against the chains."""
 
 import pytest
+from amaranth import *
 
-from firmware_model.wire import Code, Counter, Reg, SetWord, Type
+from firmware_model.wire import Code, Counter, Reg, SetWord, TargetFlag, Type, entry
 from hdl.sourcecore import SourceCore
 
 from .source_bench import SMALL, FarSide, Host, LinkStandIn, seeded, simulate
@@ -15,6 +16,7 @@ class Rig:
         self.geometry = geometry
         self.rng = seeded(seed)
         self.core = SourceCore(geometry, mutation=mutation)
+        self.reset = Signal()
         self.far = FarSide(geometry)
         self.host = Host(self.core, self.on_answer)
         self.holders = {}           # volume: (set, track, chain that its waiter is in)
@@ -51,11 +53,19 @@ class Rig:
             assert track == fields["track"]
             assert len(self.far.chains[set_]) >= number, "reconnected too early"
 
+    async def restart(self, ctx, generation):
+        """A reset that keeps the memories."""
+        ctx.set(self.core.generation, generation)
+        ctx.set(self.reset, 1)
+        await ctx.tick()
+        ctx.set(self.reset, 0)
+        await ctx.tick().until(self.core.ready)
+
     def run(self, bench, *, clocks=200_000):
         background = [self.host.listen]
         for link in self.links:
             background += [link.run, link.answer]
-        simulate(self.core, bench, clocks=clocks, background=background)
+        simulate(ResetInserter(self.reset)(self.core), bench, clocks=clocks, background=background)
 
     def mirrored(self, set_):
         """Chains that the far side has committed must be the first ones of the host's."""
@@ -162,3 +172,56 @@ def test_random_load_stays_a_prefix(seed):
         assert await host.read_register(ctx, Reg.DISCONNECTED) == 0
 
     rig.run(bench, clocks=400_000)
+
+
+@pytest.mark.requirement("R22")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_reset_at_any_clock_of_a_commit(seed):
+    """The chain is there wholly or not at all; then the target gets everything once more."""
+    rig = Rig(seed)
+    rng = rig.rng
+    places = [(v, t) for v in (0, 1) for t in range(5)]
+    image = dict.fromkeys(places, bytes(SMALL.track_bytes))
+    outcomes = set()
+    for link in rig.links:
+        link.up = False
+
+    async def bench(ctx):
+        host = rig.host
+        chains = 0
+        await ctx.tick().until(rig.core.ready)
+        for generation in range(1, 10):
+            writes = [(*rng.choice(places), rig.data()) for _ in range(rng.randint(1, 4))]
+            await host.frame(ctx, Type.CHAIN, b"".join(entry(v, t) for v, t, _ in writes),
+                             tag=generation, count=len(writes))
+            for index, (_, _, data) in enumerate(writes):
+                await host.frame(ctx, Type.WRITE, data, tag=generation, index=index)
+            await ctx.tick().repeat(rng.randrange(1, 40))
+            await rig.restart(ctx, generation)
+            found = {place: await host.read_track(ctx, *place) for place in places}
+            after = image | {(v, t): data for v, t, data in writes}
+            assert found in (image, after), "half a chain"
+            outcomes.add(found == after)
+            chains += found == after
+            image.update(found)
+            page = Reg.SET_PAGES
+            for word in (SetWord.CHAINS_LOW, SetWord.ACKED_LOW):
+                assert await host.read_register(ctx, page + word) == chains
+            assert await host.read_register(ctx, Reg.FREE_SLOTS) == SMALL.spare_slots - 1
+        assert outcomes == {False, True}
+
+        for link in rig.links:
+            link.up = True
+            await link.start(ctx)
+        while (rig.far.flags[0] & (TargetFlag.FOLLOWING | TargetFlag.INCONSISTENT)
+               != TargetFlag.FOLLOWING):
+            await ctx.tick()
+        mirrored = dict.fromkeys(places)
+        for chain in rig.far.chains[0]:
+            mirrored |= {(v, t): data for v, t, data in chain}
+        assert mirrored == image
+        await host.settle(ctx, 0)
+        assert await host.read_register(ctx, Reg.COUNTERS + Counter.RESYNC_TRACKS) >= 10
+        assert await host.read_register(ctx, Reg.COUNTERS + Counter.RECOVERIES) == 9
+
+    rig.run(bench, clocks=300_000)

@@ -24,6 +24,9 @@ class Bench:
         self.geometry = geometry
         self.rng = rng
         self.dut = TargetCore(geometry, mutation=mutation)
+        self.reset = Signal()
+        self.paused = False         # nothing new begins
+        self.working = 0            # frames and requests that have begun
         self.source = MiniSource(geometry, rng)
         self.queues = [[] for _ in range(geometry.links)]
         self.requests = []
@@ -57,12 +60,14 @@ class Bench:
             while not self.begun:
                 await ctx.tick()
             while not self.closing:
-                if not queue:
+                if not queue or self.paused:
                     await ctx.tick()
                     continue
+                self.working += 1
                 frame = queue.pop(self.rng.randrange(len(queue)))
                 await send(ctx, self.dut.links[link].sink, self.dut.links[link].events, frame.type,
                            frame.payload, **frame.fields)
+                self.working -= 1
                 if self.rng.random() < 0.1:     # as after a time-out: once more, later
                     self.rng.choice(self.queues).append(frame)
         return process
@@ -96,6 +101,9 @@ class Bench:
 
     async def request(self, ctx, type_, **fields):
         """A request and its answers: [(fields, payload)]."""
+        while self.paused:
+            await ctx.tick()
+        self.working += 1
         self.tag += 1
         self.requests.append({"type": type_, "header": header_bits(type_, tag=self.tag, **fields)})
         answers = []
@@ -106,6 +114,7 @@ class Bench:
             if type_ == Type.READ:
                 answer["seen"] = self.source.seen(answer["volume"])
             answers.append((answer, await self.payload(ctx, descriptor)))
+        self.working -= 1
         return answers
 
     async def ask(self, ctx):
@@ -170,7 +179,8 @@ class Bench:
 
     def run(self, *benches, clocks=150_000):
         links = range(self.geometry.links)
-        simulate(self.dut, *benches, self.ask, *(self.feed(n) for n in links),
+        simulate(ResetInserter(self.reset)(self.dut), *benches, self.ask,
+                 *(self.feed(n) for n in links),
                  background=[self.statuses(n) for n in links], clocks=clocks)
 
 
@@ -218,6 +228,55 @@ def test_reads_see_prefixes_while_groups_commit(seed):
 
     bench.run(cutter, reader)
     assert len(held_at) >= 3, "too few dumps to mean anything"
+
+
+@pytest.mark.requirement("R21", "R22")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_reset_at_any_clock_leaves_a_prefix(seed):
+    """Memories kept: no chain half, none twice, none lost that was acknowledged or seen."""
+    rng = seeded(seed)
+    bench = Bench(rng)
+    source = bench.source
+    resets = 10
+
+    async def resetter(ctx):
+        for _ in range(resets):
+            frames = source.cut() + source.cut()
+            for frame in frames:
+                rng.choice(bench.queues).append(frame)
+            await ctx.tick().repeat(rng.randrange(1, 800))
+            bench.paused = True
+            while bench.working:
+                await ctx.tick()
+            await ctx.tick().repeat(rng.randrange(1, 60))
+            ctx.set(bench.reset, 1)
+            await ctx.tick()
+            ctx.set(bench.reset, 0)
+            for queue in bench.queues:
+                queue.clear()
+            for frame in source.resend():       # as the source's links do, and its dispatcher
+                rng.choice(bench.queues).append(frame)
+            bench.paused = False
+            for volume in range(G.volumes):
+                for answer, data in await bench.request(ctx, Type.READ, volume=volume, track=0,
+                                                        count=G.tracks_per_volume):
+                    source.judge_read(volume, answer["track"], data, answer["seen"])
+        while not source.quiet:
+            await ctx.tick()
+        found = source.judge_dump(await bench.dump(ctx))
+        assert found == {s.number: len(s.images) - 1 for s in source.sets}
+        for s in source.sets:
+            words = await bench.registers(
+                ctx, Reg.SET_PAGES + SET_PAGE_WORDS * s.number + SetWord.CHAINS_LOW, 2)
+            assert words == [found[s.number], 0]
+        assert (await bench.registers(ctx, Reg.FREE_SLOTS))[0] == (
+            G.target_slots - G.tracks - G.links)
+        counters = await bench.registers(ctx, Reg.COUNTERS, len(Counter))
+        assert counters[Counter.RECOVERIES] == resets
+        assert counters[Counter.REJECTED] == 0
+        bench.closing = True
+
+    bench.run(resetter, clocks=400_000)
 
 
 def test_mutant_is_caught():

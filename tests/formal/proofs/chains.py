@@ -8,15 +8,17 @@ from hdl.chain import ChainProcessor
 from hdl.interfaces import Entry, header
 from hdl.metadata import page
 from hdl.mutations import Mutation
+from hdl.recovery import CHAIN_RECORD, CHAIN_RECORD_HIGH, CHAIN_RECORD_LOW
 
 from ..bench import Forced, StuckAt
 from ..proof import Induction, proof
 from ..sizes import PAIRS
 from ..tables import Tables
 
-COMMIT = ("LOCK_FOR_COMMIT", "READ_TAIL", "READ_UNSENT", "FETCH_ENTRY", "LOOK_UP_TRACK",
-          "SWAP_SLOTS", "WRITE_TAIL", "WRITE_UNSENT", "READ_CHAINS_LOW", "READ_CHAINS_HIGH",
-          "COUNT_CHAIN", "WRITE_CHAINS_LOW", "WRITE_CHAINS_HIGH")
+RECORD = ("RECORD_CHAINS_LOW", "READ_OLD_CHAINS_HIGH", "RECORD_CHAINS_HIGH", "RECORD_CHAIN")
+COMMIT = ("LOCK_FOR_COMMIT", "READ_TAIL", "READ_UNSENT", *RECORD, "FETCH_ENTRY", "LOOK_UP_TRACK",
+          "SWAP_SLOTS", "WRITE_TAIL", "WRITE_UNSENT", "COUNT_CHAIN", "WRITE_CHAINS_LOW",
+          "WRITE_CHAINS_HIGH", "CLEAR_RECORD")
 
 
 class ChainBench:
@@ -27,7 +29,7 @@ class ChainBench:
         g = self.geometry = PAIRS
         mutation = bench.fault if isinstance(bench.fault, Mutation) else None
         dut = self.dut = ChainProcessor(g, mutation=mutation)
-        part = self.part = bench.add(dut, driven=["meta"])
+        part = self.part = bench.add(dut, driven=["meta", "finish"])    # cold start
         tables = self.tables = Tables(bench, dut.meta, g)
         event = dut.events.payload
         bench.held_until_taken(dut.events, "events_hold")
@@ -82,8 +84,11 @@ class ChainBench:
         bench.invariant(~part.ongoing("FREE_ONE_SLOT") | (self.out != 0), "one_to_free")
         bench.invariant(freeing | dut.chain_open | (self.out == 0), "no_slots_otherwise")
         bench.invariant(self.committing | ~dut.chain_open | (self.commands == 0), "no_commands_yet")
-        bench.invariant(~part.ongoing(*COMMIT[:3]) | ((self.commands == 0) & (position == 0)),
-                        "commit_begins")
+        bench.invariant(~part.ongoing(*COMMIT[:COMMIT.index("FETCH_ENTRY")])
+                        | ((self.commands == 0) & (position == 0)), "commit_begins")
+        bench.invariant(~part.ongoing("LOCK_RECORD", "READ_RECORD", "READ_RECORD_LOW",
+                                      "READ_RECORD_HIGH", "NEXT_RECORD", "REPORT_FINISHED"),
+                        "nothing_to_finish")
         bench.invariant(~self.walking | ((position == self.commands)
                                          & (self.commands < self.count)), "commands_counted")
         bench.invariant(~self.ending | (self.commands == self.count), "commands_complete")
@@ -226,7 +231,8 @@ def chain_appends_once(bench):
         bench.prove(~(writes["page"] & at(word))
                     | ((c.commands == c.count) & (meta.page_wdata == value)),
                     f"{word.name.lower()}_is_right")
-    bench.prove(~writes["page"] | starts_list | Cat(at(word) for word in words).any(),
+    noted = Cat(at(word) for word in (CHAIN_RECORD, CHAIN_RECORD_LOW, CHAIN_RECORD_HIGH)).any()
+    bench.prove(~writes["page"] | starts_list | noted | Cat(at(word) for word in words).any(),
                 "no_other_word")
     written = []
     for word in words:
@@ -243,14 +249,20 @@ def chain_appends_once(bench):
     bench.invariant(~part.ongoing("WRITE_TAIL") | ((part.tap("tail") == tail)
                                                    & (part.tap("unsent") == unsent)), "list_ended")
     bench.invariant(~part.ongoing("WRITE_UNSENT") | (part.tap("unsent") == unsent), "list_counted")
-    bench.invariant(~part.ongoing("READ_UNSENT") | (part.tap("tail") == tail), "tail_read")
+    bench.invariant(~part.ongoing("READ_UNSENT", *RECORD) | (part.tap("tail") == tail), "tail_read")
+    bench.invariant(~part.ongoing(*RECORD) | (part.tap("unsent") == unsent), "unsent_read")
+    old = part.tap("chains")
+    counting = COMMIT.index("COUNT_CHAIN") + 1
+    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[1]):counting])
+                    | (old[:16] == chains[:16]), "chains_low_read")
+    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[3]):counting])
+                    | (old[16:] == chains[16:]), "chains_high_read")
     bench.invariant(~part.ongoing("WRITE_CHAINS_LOW", "WRITE_CHAINS_HIGH")
                     | (part.tap("chains") == total[:32]), "chains_counted")
     bench.invariant(~part.ongoing("LOOK_UP_TRACK", "SWAP_SLOTS") | (index == c.entry.index),
                     "track_at_hand")
-    for n, state in enumerate(("WRITE_TAIL", "WRITE_UNSENT", "READ_CHAINS_LOW")):
+    for n, state in enumerate(("WRITE_TAIL", "WRITE_UNSENT", "WRITE_CHAINS_LOW",
+                               "WRITE_CHAINS_HIGH")):
         past_it = part.ongoing(*COMMIT[COMMIT.index(state) + 1:])
-        if n < 2:
-            bench.invariant(~past_it | written[n], f"wrote_{n}")
-    bench.invariant(~part.ongoing("WRITE_CHAINS_HIGH") | written[2], "wrote_2")
+        bench.invariant(~past_it | written[n], f"wrote_{n}")
     bench.cover(dut.committed & (c.count == 2) & (unsent == 2), "two_appended")

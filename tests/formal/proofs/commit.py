@@ -19,7 +19,8 @@ from ..tables import Tables
           "not 0 and RECEIVED equals it. Exactly COUNT tracks are swapped, from HEAD along the "
           "links. Within a chain the lock is never let go, so readers see all of it or nothing. "
           "Each swap makes the staged slot visible and frees the old one, or does nothing for a "
-          "track that is not staged. While held, nothing is locked.",
+          "track that is not staged. While held, nothing is locked. This is about cold starts; "
+          "resets that interrupt a commit are tried in tests/hdl/test_targetcore.py.",
     rule="I6, I7, R14, R19, R21",
     method=Induction(4),
     sizes="2 sets, 2 groups in flight, any tables",
@@ -30,7 +31,7 @@ from ..tables import Tables
         "a track more is swapped": StuckAt("count", 3),
     },
     fault_depth=30,
-    cover_depth=30,
+    cover_depth=64,
     seconds=20,
 )
 def commit_order(bench):
@@ -38,7 +39,7 @@ def commit_order(bench):
     g = PAIRS
     mutation = bench.fault if isinstance(bench.fault, Mutation) else None
     dut = CommitEngine(g, mutation=mutation)
-    part = bench.add(dut, driven=["meta"])
+    part = bench.add(dut, driven=["meta", "finish"])       # cold start
     meta = dut.meta
     tables = Tables(bench, meta, g)
     swaps = Signal(8)                   # of the group that is committing
@@ -68,6 +69,8 @@ def commit_order(bench):
         m.d.sync += in_chain.eq(0)
     with m.If(dut.group):
         m.d.sync += swaps.eq(0)
+    bench.assume(~(tables.reads["page"] & bench.past(meta.page_addr == page(set_, SetWord.UNSENT)))
+                 | (meta.page_rdata == 0), "no_part_is_visible")
     # An order packet's count fits its byte.
     bench.assume(~read(GROUP_COUNT) | (meta.page_rdata < 256), "count_is_a_byte")
 
@@ -97,13 +100,23 @@ def commit_order(bench):
     bench.prove(~dut.held | ~meta.req, "nothing_while_held")
 
     # The states in which a group is being looked at or committed, and what holds in them.
-    walking = part.ongoing("READ_TRACK", "SWAP_SLOTS")
-    ending = part.ongoing("READ_CHAINS", "COUNT_CHAIN", "READ_CHAINS_HIGH", "CARRY_CHAINS",
-                          "END_CHAIN")
-    closing_group = part.ongoing("CLEAR_RECEIVED", "SET_DONE")
+    left = part.tap("count")
+    recording = part.ongoing("READ_PART", "BEGIN_CHAIN", "RECORD_CHAINS_LOW", "READ_HIGH",
+                             "RECORD_CHAINS_HIGH", "RECORD_PLACE", "RECORD_GROUP", "RECORD_CHAIN")
+    walking = recording | part.ongoing("READ_TRACK", "SWAP_SLOTS")
+    ended = part.ongoing("CLEAR_RECORD", "END_CHAIN") & (left == 0)     # DONE has grown
+    ending = ~ended & part.ongoing("READ_CHAINS", "COUNT_CHAIN", "READ_CHAINS_HIGH",
+                                   "CARRY_CHAINS", "WRITE_PART", "CLEAR_RECORD", "END_CHAIN")
+    closing_group = part.ongoing("CLEAR_COUNT", "CLEAR_RECEIVED", "SET_DONE")
     between = part.ongoing("LOCK_CHAIN")
     committing = walking | ending | closing_group | between
-    left = part.tap("count")
+    bench.invariant(~recording | ~in_chain, "recorded_before_the_first_swap")
+    bench.invariant(~committing | part.ongoing("READ_PART") | (part.tap("repeats") == 0),
+                    "every_chain_counts")
+    bench.invariant(~part.ongoing("READ_PART") | bench.past(meta.page_addr == page(
+        set_, SetWord.UNSENT)), "part_is_read")
+    bench.prove(~(part.ongoing("LOCK_RECORD", "READ_RECORD", "READ_PLACE", "READ_GROUP",
+                               "NEXT_RECORD", "REPORT_FINISHED")), "nothing_to_finish")
     looking = part.ongoing("READ_COUNT", "READ_RECEIVED", "CHECK_COMPLETE", "READ_HEAD")
     bench.invariant(~(looking | committing) | (group == following), "group_is_the_next")
     bench.invariant(~committing | ((received == count) & (count < 256)), "group_is_complete")
@@ -116,7 +129,8 @@ def commit_order(bench):
     bench.invariant(~part.ongoing("READ_CHAINS", "COUNT_CHAIN") | in_chain, "chain_to_be_counted")
     bench.invariant(~(in_chain & walking) | ~closing, "chain_goes_on")
     bench.invariant(~(ending & in_chain) | closing, "chain_is_closed")
-    bench.invariant(~(looking | walking | ending | closing_group)
+    bench.invariant(~(looking | walking | ending | closing_group
+                      | part.ongoing("CLEAR_RECORD"))
                     | part.ongoing("CHOOSE_GROUP") | tables.held_before, "lock_is_held")
     bench.invariant(~(walking | between | ending) | (part.tap("cursor") == expected),
                     "cursor_is_expected")

@@ -148,8 +148,10 @@ def metadata_lock_exclusive(bench):
     bench.invariant((granted & (granted - 1)) == 0, "granted_to_one")
     bench.invariant((granted == 0) | (granted == 1 << owner), "granted_to_owner")
     bench.invariant(owner <= count, "owner_is_a_client")
-    # The initialiser is the last client, and asks until it is done.
-    bench.invariant(dut.ready | (granted == 1 << count), "initialiser_first")
-    at_rest = part.ongoing("REST", submodule=["initialiser"])
+    # The recovery is the last client, and asks until it is done.
+    bench.assume(~dut.warm, "cold_start")
+    bench.invariant(dut.ready | (granted == 1 << count), "recovery_first")
+    bench.invariant(~part.ongoing("FINISH_CHAIN", submodule=["recovery"]), "nothing_to_finish")
+    at_rest = part.ongoing("REST", submodule=["recovery"])
     bench.invariant(~dut.ready | at_rest, "initialised_once")
     bench.cover(grants[count - 1], "last_client_granted")

@@ -37,6 +37,7 @@ def freelist_one_place(bench):
     # reset, and as many always are: that is what the depth of the list relies on.
     out = Signal(first + count, init=(1 << first) - 1)
     pops, pushes = (stream.valid & stream.ready for stream in (dut.pop, dut.push))
+    bench.assume(dut.cold & ~dut.warm, "cold_start")
     bench.held_until_taken(dut.push, "push_held")
     bench.assume(~dut.push.valid | (out.bit_select(dut.push.payload, 1)
                                     & (sum(out) > first)
