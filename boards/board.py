@@ -95,7 +95,7 @@ class Board:
         What fits; ``links`` is the default number of links.
     links : tuple of Pins
         As many as can be wired.
-    leds : tuple of (resource, number, pin)
+    leds : tuple of (resource, number, colour or nothing)
         Link up, disconnected, destaging, fault: as many as there are, in this order.
     programmer : Programmer
     usb : tuple of (vendor, product)

@@ -111,7 +111,7 @@ def _board(table: dict[str, Any], family: str) -> Board:
     return Board(
         name=name, title=name, platform="", chip=chip, oscillator_hz=oscillator,
         clock_hz=dict.fromkeys(roles, clock), geometries=geometries,
-        links=links, leds=tuple(("led", n, "o") for n in range(len(leds))),
+        links=links, leds=tuple(("led", n, "") for n in range(len(leds))),
         programmer=Programmer(tool, tool.lower(), tuple(arguments)),
         make_platform=lambda: _platform(table, chip.name, family, oscillator, host, leds))
 

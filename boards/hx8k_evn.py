@@ -24,7 +24,7 @@ BOARDS = (Board(
     clock_hz={"source": 12_000_000, "target": 12_000_000},
     geometries={"source": _GEOMETRY, "target": _GEOMETRY},
     links=LINKS,
-    leds=tuple(("led", n, "o") for n in range(4)),
+    leds=tuple(("led", n, "") for n in range(4)),
     # -S writes the chip's own memory (jumpers J6 and J7 in that position), nothing the flash.
     programmer=Programmer("iceprog", "fpga-icestorm", ("-S",), ()),
     usb=((0x0403, 0x6010),),

@@ -17,7 +17,7 @@ BOARDS = (Board(
     geometries={"source": GEOMETRY, "target": GEOMETRY},
     links=LINKS,
     extra="break_off_pmod",
-    leds=(("led_g", 0, "o"), ("led_r", 0, "o"), ("led_g", 1, "o"), ("led_r", 1, "o")),
+    leds=(("led_g", 0, ""), ("led_r", 0, ""), ("led_g", 1, ""), ("led_r", 1, "")),
     programmer=Programmer("iceprog", "fpga-icestorm", ("-S",), ()),
     usb=((0x0403, 0x6010),),
 ),)

@@ -24,7 +24,7 @@ BOARDS = (Board(
     clock_hz={"source": 50_000_000, "target": 50_000_000, "both": 50_000_000},
     geometries={"source": _ONE, "target": _ONE, "both": _BOTH},
     links=LINKS,
-    leds=tuple(("led", n, "o") for n in range(4)),
+    leds=tuple(("led", n, "") for n in range(4)),
     programmer=Programmer("openFPGALoader", "openfpgaloader", ("-b", "icepi-zero"),
                           ("-b", "icepi-zero", "-f")),
     usb=((0x0403, 0x6015),),

@@ -125,8 +125,9 @@ class BoardTop(Elaboratable):
         shown = [systems[0].links_up.any()]
         if self.role != "target":
             shown += [source.disconnected, source.destaging.any(), source.fault]
-        for (name, number, _), state in zip(board.leds, shown, strict=False):
-            m.d.comb += platform.request(name, number).o.eq(state)
+        for (name, number, colour), state in zip(board.leds, shown, strict=False):
+            led = platform.request(name, number)
+            m.d.comb += (getattr(led, colour) if colour else led).o.eq(state)
         return m
 
     def _data_memory(self, memory):

@@ -32,7 +32,7 @@ def _ulx3s(size, one, both, clock_hz):
         clock_hz={"source": clock_hz, "target": clock_hz, "both": clock_hz},
         geometries={"source": one, "target": one, "both": both},
         links=LINKS,
-        leds=tuple(("led", n, "o") for n in range(4)),
+        leds=tuple(("led", n, "") for n in range(4)),
         programmer=Programmer("openFPGALoader", "openfpgaloader", ("-b", "ulx3s"),
                               ("-b", "ulx3s", "-f")),
         usb=((0x0403, 0x6015),),

@@ -33,6 +33,11 @@ def test_a_target_on_an_ice40(tmp_path):
         assert re.search(rf"set_io \S+ {pin}$", pins, re.MULTILINE), pin
 
 
+def test_leds_of_several_colours(tmp_path):
+    _, pins = elaborate(tmp_path, "ecpix5-45f", "target")
+    assert re.search(r'"rgb_led_0__g__io" SITE "R21"', pins)
+
+
 def test_yosys_reads_cleared_memories_that_are_said_once(tmp_path):
     """The short form means the same as Amaranth's long one."""
     from amaranth.back import rtlil
