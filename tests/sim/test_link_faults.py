@@ -98,3 +98,27 @@ def test_after(name):
     assert board.image(Side.SOURCE) == board.image(Side.TARGET)
     client.wait_until(lambda: board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, 5.0)
     assert board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, "a link stays down"
+
+
+@pytest.mark.requirement("R15")
+def test_the_fastest_links_are_kept_up_with():
+    """Four clocks a bit: both systems take and give a byte in forty clocks, on all links at once,
+    and nothing is lost or sent twice."""
+    geometry = GEOMETRY
+    board = NativeBoard(geometry, link_baud=geometry.clock_hz // 4)
+    world = World(board, (), Oracle(geometry))
+    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
+    client.on_commit = world.oracle.commit
+    for number in range(60):
+        volume = number % geometry.volumes
+        client.submit([(volume, track, bytes([number + 1] * geometry.track_bytes))
+                       for track in range(geometry.tracks_per_volume)])
+    client.wait_settled()
+    assert board.image(Side.SOURCE) == board.image(Side.TARGET)
+    for side in Side:
+        counts = board.counters(side)
+        for link in range(geometry.links):
+            base = 32 + 8 * link
+            assert counts[base + wire.LinkCounter.FRAMES_RECEIVED] > (20 if side else 0)
+            for fault in ("RESENDS", "BAD_FRAMES", "TIMEOUTS", "DUPLICATES"):
+                assert counts[base + wire.LinkCounter[fault]] == 0, (side, link, fault)
