@@ -178,6 +178,8 @@ class Bench:
         self.started = Signal()
         self.m.d.sync += self.started.eq(1)
         self._names = set()
+        self.assumed: list[str] = []        # names, in the order in which they were said
+        self.proved: list[str] = []
 
     # -- environment -----------------------------------------------------------------------
 
@@ -236,6 +238,7 @@ class Bench:
     def assume(self, condition, name):
         """What the environment promises."""
         self._add(Assume(condition), name)
+        self.assumed.append(name)
 
     def calm(self, condition, name):
         """Narrows the environment where a fault is looked for, so that it is found sooner. The
@@ -246,12 +249,13 @@ class Bench:
     def prove(self, condition, name):
         """What is to be proved."""
         self._add(Assert(condition), name)
+        self.proved.append(name)
 
     def invariant(self, condition, name):
         """A fact about inner state that an induction needs. Proved with the rest, but a fault must
         break more than that: where there is one, this is left out, or else assumed."""
         if self.fault is None:
-            self.prove(condition, name)
+            self._add(Assert(condition), name)
         elif self.anywhere:
             self.assume(condition, name)
 

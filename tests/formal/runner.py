@@ -19,6 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import proofs  # noqa: F401  (enters them)
+from .bench import Bench
 from .engine import Goal, Run, ToolError, Verdict, run, runs_of, tool_path
 from .proof import PROOFS
 
@@ -38,7 +39,18 @@ held lead only to clocks in which it holds. *Bounded* proves it for the stated n
 after reset. *Covers* are states that must be reachable, so that no proof is empty. Each *mutation*
 is a fault put into the component; with it the same proof must fail, and the run says so if it does
 not.
+
+Users of the metadata are proved against tables that may hold anything (a read returns any value,
+the same one for as long as the lock is held and nothing is written), so those proofs do not depend
+on how many tracks there are. They are about one component each. That the parts together make the
+invariants is argued in [architecture.md](architecture.md) and tried by the campaigns; it is not
+proved here. Nor is it proved that something happens in the end, but for the bounds that are stated.
 """
+
+
+def _words(names: list[str]) -> str:
+    """Names of properties as a list to be read."""
+    return "; ".join(name.replace("_", " ") for name in names)
 
 
 def document() -> str:
@@ -54,6 +66,10 @@ def document() -> str:
         out += [f"## {p.name}", "", p.claim, "",
                 f"`{p.component}`; {p.rule}; {p.method}, depth {p.method.depth}; sizes: {p.sizes}; "
                 f"solver {p.solver}; about {p.seconds:g} s, in {speed}.", ""]
+        bench = Bench()
+        p.build(bench)
+        out += [f"* {word}: {_words(names)}" for word, names in
+                (("assumes", bench.assumed), ("proves", bench.proved)) if names]
         out += [f"* mutation: {fault}" for fault in p.faults] + [""]
     return "\n".join(out).rstrip() + "\n"
 

@@ -130,7 +130,8 @@ class ChainBench:
     },
     fault_depth=40,
     cover_depth=40,
-    seconds=40,
+    seconds=15,
+    quick=False,
 )
 def chain_all_or_nothing(bench):
     c = ChainBench(bench)
@@ -186,7 +187,7 @@ def chain_all_or_nothing(bench):
     },
     fault_depth=40,
     cover_depth=40,
-    seconds=20,
+    seconds=6,
 )
 def chain_appends_once(bench):
     m = bench.m

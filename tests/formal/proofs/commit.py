@@ -32,7 +32,7 @@ from ..tables import Tables
     },
     fault_depth=30,
     cover_depth=64,
-    seconds=20,
+    seconds=10,
 )
 def commit_order(bench):
     m = bench.m

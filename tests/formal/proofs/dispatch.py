@@ -36,7 +36,7 @@ FRAME = ("LOCK_TRACK", "READ_TRACK", "OFFER_FRAME")
     },
     fault_depth=30,
     cover_depth=40,
-    seconds=30,
+    seconds=4,
 )
 def dispatcher_sends_what_was_cut(bench):
     m = bench.m

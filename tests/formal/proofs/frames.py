@@ -35,7 +35,7 @@ def crc_step(value, byte):
         "the sink is offered whatever comes": StuckAt("wants_sink", 1),
     },
     fault_depth=0,
-    seconds=20,
+    seconds=5,
 )
 def frame_receiver_checks(bench):
     m = bench.m
@@ -136,7 +136,7 @@ def slot_writer_in_hand(bench):
     },
     fault_depth=24,
     cover_depth=16,
-    seconds=8,
+    seconds=3,
 )
 def write_set_banks(bench):
     m = bench.m

@@ -85,7 +85,7 @@ class GroupBench:
     },
     fault_depth=36,
     cover_depth=36,
-    seconds=40,
+    seconds=6,
 )
 def sequencer_cut(bench):
     m = bench.m
@@ -198,7 +198,7 @@ def sequencer_cut(bench):
     },
     fault_depth=30,
     cover_depth=36,
-    seconds=40,
+    seconds=6,
 )
 def sequencer_clear(bench):
     m = bench.m

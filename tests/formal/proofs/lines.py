@@ -29,7 +29,7 @@ from ..proof import Bounded, Induction, proof
     },
     fault_depth=24,
     cover_depth=30,
-    seconds=6,
+    seconds=4,
 )
 def receive_window_once(bench):
     m = bench.m
@@ -81,7 +81,7 @@ def receive_window_once(bench):
     },
     fault_depth=16,
     cover_depth=12,
-    seconds=6,
+    seconds=5,
 )
 def session_agreement(bench):
     m = bench.m
@@ -158,7 +158,8 @@ def session_agreement(bench):
     },
     fault_depth=40,
     cover_depth=32,
-    seconds=20,
+    seconds=10,
+    quick=False,
 )
 def transmit_window_keeps(bench):
     m = bench.m
@@ -228,7 +229,7 @@ def transmit_window_keeps(bench):
     },
     fault_depth=64,
     cover_depth=64,
-    seconds=60,
+    seconds=16,
     quick=False,
 )
 def uart_loopback(bench):

@@ -30,7 +30,7 @@ from ..tables import Tables
     },
     fault_depth=30,
     cover_depth=40,
-    seconds=20,
+    seconds=6,
 )
 def order_packet_is_the_list(bench):
     m = bench.m

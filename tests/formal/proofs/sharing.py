@@ -20,7 +20,6 @@ from ..sizes import TINY
     sizes="5 clients",
     faults={"always the same client": StuckAt("next"), "nobody is ever chosen": StuckAt("valid")},
     fault_depth=2,
-    seconds=3,
 )
 def round_robin_order(bench):
     count = 5
@@ -49,7 +48,7 @@ def round_robin_order(bench):
         "the port is never given up": StuckAt("busy", 1),
     },
     cover_depth=6,
-    seconds=8,
+    seconds=3,
 )
 def memory_arbiter_fair(bench):
     count, answer = 3, 3
@@ -90,7 +89,6 @@ def memory_arbiter_fair(bench):
         "the first input always wins": StuckAt("owner"),
         "an input is chosen for good": StuckAt("busy", 1),
     },
-    seconds=6,
 )
 def stream_merge_fair(bench):
     count, patience = 3, 2
@@ -127,7 +125,7 @@ def stream_merge_fair(bench):
     },
     fault_depth=60,
     cover_depth=45,
-    seconds=25,
+    seconds=3,
 )
 def metadata_lock_exclusive(bench):
     count, hold = 3, 4

@@ -22,6 +22,7 @@ from ..sizes import PAIRS
     faults={"ticks are not counted": StuckAt("ticks"), "always due": StuckAt("due", 1)},
     fault_depth=5,
     cover_depth=6,
+    seconds=3,
 )
 def poller_period(bench):
     m = bench.m
@@ -71,6 +72,7 @@ def bit_timer_period(bench):
     },
     fault_depth=12,
     cover_depth=12,
+    seconds=3,
 )
 def byte_fifo_order(bench):
     m = bench.m
@@ -121,7 +123,7 @@ def byte_fifo_order(bench):
         "a found fault is forgotten": StuckAt("found"),
     },
     cover_depth=9,
-    seconds=8,
+    seconds=4,
 )
 def comparator_verdict(bench):
     m = bench.m

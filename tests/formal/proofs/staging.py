@@ -45,7 +45,8 @@ READ = ("FETCH_ENTRY", "CHECK_ENTRY", "THREAD_ENTRY")
     },
     fault_depth=24,
     cover_depth=24,
-    seconds=30,
+    seconds=8,
+    quick=False,
 )
 def receiver_stages_once(bench):
     m = bench.m

@@ -21,6 +21,7 @@ from ..sizes import TINY
         "the slot held back is never returned": StuckAt("lifted"),
         "filled with one slot over and over": StuckAt("fill", 3),
     },
+    seconds=4,
 )
 def freelist_one_place(bench):
     m = bench.m
