@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "flash": ("flash", "Put a bitstream onto its board."),
     "selftest": ("selftest", "Check a board, its links and its target. Overwrites them."),
     "hub": ("hub", "Two ports for a board that is source and target at once."),
+    "campaign": ("campaign", "Play thousands of random trials of the gateware with faults."),
+    "replay": ("campaign", "Play one trial again from its scenario file."),
     "bench": ("bench", "Measure simulated clock, links, disconnects and destaging."),
 }
 

@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr uint64_t POKE_CLOCKS = 64; // a register access takes less than ten
+constexpr uint64_t POKE_CLOCKS = 256; // an access takes four, and after power-up a hundred
 
 enum Event { NOTHING = 0, SOURCE_FRAME = 1, TARGET_FRAME = 2, LOGGED = 4 };
 
@@ -105,7 +105,8 @@ EXPORT const char *farside_error() { return error.c_str(); }
 // Power-up. ``waves`` may be null; a board with waveforms is made anew.
 EXPORT int64_t farside_start(double clock_hz, uint32_t host_divisor, uint32_t link_divisor,
                              uint32_t delay, uint32_t byte_error, uint32_t frame_loss,
-                             uint32_t seed, uint32_t fault, const char *waves) {
+                             uint32_t seed, uint32_t fault, const char *waves,
+                             uint64_t waves_start) {
     return guarded([&] {
         Setup setup;
         setup.clock_hz = clock_hz;
@@ -116,6 +117,7 @@ EXPORT int64_t farside_start(double clock_hz, uint32_t host_divisor, uint32_t li
         setup.frame_loss = frame_loss;
         setup.seed = seed;
         if (waves) setup.waves = waves;
+        setup.waves_start = waves_start;
         board.source = Line(host_divisor);
         board.target = Line(host_divisor);
         board.watch.clear();

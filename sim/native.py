@@ -25,7 +25,7 @@ from . import waves as waves_module
 from .board import SimulationError
 from .build import Build, Spec, build
 
-__all__ = ["Event", "Memory", "NativeBoard", "Pages", "Side", "Snapshot"]
+__all__ = ["Event", "Memory", "NativeBoard", "Pages", "Side", "Snapshot", "prepare"]
 
 TOP = "sim.tapped:TappedBoard"
 FAULTY_TOP = "sim.tapped:FaultyBoard"
@@ -113,7 +113,8 @@ class _Library:
         numbers = ctypes.POINTER(word)
         signatures: dict[str, tuple[object, list[object]]] = {
             "error": (ctypes.c_char_p, []),
-            "start": (long, [ctypes.c_double, *[word] * 7, ctypes.c_char_p]),
+            "start": (long, [ctypes.c_double, *[word] * 7, ctypes.c_char_p,
+                             ctypes.c_uint64]),
             "stop": (None, []),
             "clock": (ctypes.c_uint64, []),
             "run": (long, [ctypes.c_uint64]),
@@ -151,6 +152,17 @@ class _Library:
         return cls._by_spec[spec]
 
 
+def _spec(geometry: Geometry, faulty: bool, trace: str = "") -> Spec:
+    return Spec(geometry, top=FAULTY_TOP if faulty else TOP, flow="native", trace=trace)
+
+
+def prepare(geometry: Geometry, faulty: bool = False,
+            progress: Callable[[str], None] | None = None) -> None:
+    """Build the gateware of a geometry if that was not done before; ``faulty`` is the one that
+    can have a mutation. Raises BuildError."""
+    build(_spec(geometry, faulty), progress)
+
+
 class NativeBoard:
     """A source, a target and the links between them, at power-up.
 
@@ -171,6 +183,8 @@ class NativeBoard:
         A deliberate fault, for mutation tests only.
     waves : path or None
         Write waveforms there, ``.vcd`` or ``.fst``; complete after :meth:`close`.
+    waves_start : int
+        First clock to trace.
     progress : callable or None
         Called with the name of each stage of the build that is needed.
 
@@ -190,14 +204,14 @@ class NativeBoard:
     def __init__(self, geometry: Geometry, *, seed: int = 1, delay: int = 0, byte_error: int = 0,
                  frame_loss: int = 0, link_baud: int | None = None,
                  mutation: Mutation | None = None, waves: str | os.PathLike[str] | None = None,
-                 progress: Callable[[str], None] | None = None) -> None:
+                 waves_start: int = 0, progress: Callable[[str], None] | None = None) -> None:
         self.geometry = geometry
         path = Path(waves) if waves is not None else None
         if path is not None and path.suffix not in (".vcd", ".fst"):
             raise SimulationError(f"waveform file {path} must end in .vcd or .fst")
-        spec = Spec(geometry, top=TOP if mutation is None else FAULTY_TOP, flow="native",
-                    trace=path.suffix[1:] if path is not None else "")
-        self._library = library = _Library.load(spec, progress)
+        self._library = library = _Library.load(
+            _spec(geometry, mutation is not None, path.suffix[1:] if path is not None else ""),
+            progress)
         self._library.owner = weakref.ref(self)
         self._functions = self._library.functions
         self._generation = [0, 0]
@@ -205,7 +219,7 @@ class NativeBoard:
         self._call("start", geometry.clock_hz, geometry.divisor(geometry.host_baud),
                    geometry.divisor(link_baud or geometry.link_baud), delay, byte_error,
                    frame_loss, seed, _fault_number(mutation),
-                   None if path is None else os.fsencode(path))
+                   None if path is None else os.fsencode(path), waves_start)
         if path is not None:
             waves_module.write_companions(library.signals, path)
         self.memories = dict(self._find_memories())

@@ -24,7 +24,7 @@ from firmware_model.mutations import Mutation
 from .. import workloads
 from ..errors import UsageError
 
-__all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "make"]
+__all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "geometry_name", "make"]
 
 FORMAT = 1
 CLOCK_HZ = 1_000_000        # so that the host library's times, made for real boards, stay short
@@ -55,6 +55,7 @@ GEOMETRIES: dict[str, Geometry] = {
                        window=4, volumes_per_set=1),
 }
 WEIGHTS = {"pair": 4, "line": 1, "trio": 2, "wide": 1, "tight": 2}
+FAULTY_GEOMETRY = "pair"
 
 Place = tuple[int, int]
 
@@ -145,10 +146,20 @@ class Trial:
 # -- making one ------------------------------------------------------------------------------
 
 
+def geometry_name(seed: int, mutation: str | None = None) -> str:
+    """Of the trial of a seed. Deliberate faults are in one geometry only: it is compiled once."""
+    return FAULTY_GEOMETRY if mutation is not None else _chance(seed)[1]
+
+
+def _chance(seed: int) -> tuple[random.Random, str]:
+    chance = random.Random(f"trial {seed}")
+    return chance, chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+
+
 def make(seed: int, mutation: str | None = None) -> Trial:
     """The trial of a seed."""
-    chance = random.Random(f"trial {seed}")
-    name = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    chance, _ = _chance(seed)
+    name = geometry_name(seed, mutation)
     geometry = GEOMETRIES[name]
     workload = chance.choice(("sequential", "random", "zipf", "hot", "hot"))
     link_baud = BAUD // chance.choice((1, 1, 1, 2))

@@ -165,6 +165,7 @@ class World:
             self.board.poke(fault.number, register, fault.value)
             if register is wire.Channel.CONTROL and fault.value:
                 self.counts["cuts"] += 1
+            self.counts["faults"] += 1
         else:
             raise UsageError(f"no fault is called {fault.kind!r}")
         self._look()
@@ -227,13 +228,13 @@ class NativeTransport:
         return self._world.board.clock / self._hz
 
 
-def play(trial: Trial, *, waves: str | os.PathLike[str] | None = None,
+def play(trial: Trial, *, waves: str | os.PathLike[str] | None = None, waves_start: int = 0,
          progress: Callable[[str], None] | None = None) -> Outcome:
     """Play a trial. Raises what has nothing to do with it: BuildError, SimulationError."""
     geometry = GEOMETRIES[trial.geometry]
     mutation = None if trial.mutation is None else Mutation(trial.mutation)
     board = NativeBoard(geometry, seed=trial.seed & 0xFFFFFFFF, link_baud=trial.link_baud,
-                        mutation=mutation, waves=waves, progress=progress)
+                        mutation=mutation, waves=waves, waves_start=waves_start, progress=progress)
     board.watch_commits()
     outcome = Outcome(trial.seed)
     oracle = Oracle(geometry)

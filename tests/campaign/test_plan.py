@@ -1,0 +1,74 @@
+"""Descriptions of trials: made by a seed, written down, read back."""
+
+import json
+
+import pytest
+
+from firmware_model import wire
+from host_tools.errors import UsageError
+from host_tools.trials.plan import GEOMETRIES, NOISE, Trial, geometry_name, make
+
+SEEDS = range(300)
+
+
+def test_a_seed_makes_one_trial_and_its_file_the_same():
+    for seed in SEEDS:
+        trial = make(seed)
+        assert trial == make(seed)
+        assert Trial.from_json(trial.as_json(), "x") == trial
+        assert geometry_name(seed) == trial.geometry
+    assert make(1) != make(2).without(seed=1)
+
+
+def test_every_kind_of_everything_occurs():
+    trials = [make(seed) for seed in SEEDS]
+    assert {trial.geometry for trial in trials} == set(GEOMETRIES)
+    assert {len(trial.faults) > 0 for trial in trials} == {True, False}
+    names = {fault.name for trial in trials for fault in trial.faults if fault.kind == "channel"}
+    assert names >= {"CONTROL", "DELAY", *NOISE}
+    assert names <= set(wire.Channel.__members__)
+
+
+def test_whatever_breaks_is_mended():
+    for seed in SEEDS:
+        trial = make(seed)
+        assert list(trial.faults) == sorted(trial.faults, key=lambda fault: fault.at)
+        last = {}
+        for fault in trial.faults:
+            assert fault.at < trial.mend_at
+            assert fault.kind != "channel" or fault.number < GEOMETRIES[trial.geometry].links
+            last[fault.group, fault.number, fault.name] = fault.value
+        assert all(value == 0 for (_, _, name), value in last.items()
+                   if name not in ("DELAY", "cold", "warm"))
+
+
+def test_chains_stay_within_a_set_and_the_limit():
+    for seed in SEEDS:
+        trial = make(seed)
+        geometry = GEOMETRIES[trial.geometry]
+        for step in trial.steps:
+            assert len({geometry.initial_set(v) for v, _ in step.places}) <= 1
+            assert len(step.places) <= geometry.chain_limit
+
+
+def test_no_two_commands_write_the_same():
+    trial = make(3)
+    data = {trial.data(serial, index) for serial in range(60) for index in range(5)}
+    assert len(data) == 300
+    assert {len(one) for one in data} == {GEOMETRIES[trial.geometry].track_bytes}
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda v: v.update(format=0), "no scenario of format 1"),
+    (lambda v: v.update(geometry="round"), "no geometry 'round'"),
+    (lambda v: v.update(mutation="rust"), "rust"),
+    (lambda v: v.pop("steps"), "steps"),
+    (lambda v: v.update(extra=1), "extra"),
+])
+def test_files_that_cannot_be_meant(change, message):
+    values = json.loads(make(1).as_json())
+    change(values)
+    with pytest.raises(UsageError, match=f"s.json is no scenario file: .*{message}"):
+        Trial.from_json(json.dumps(values), "s.json")
+    with pytest.raises(UsageError, match=r"s\.json is no scenario file"):
+        Trial.from_json("nonsense", "s.json")
