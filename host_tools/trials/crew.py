@@ -95,8 +95,7 @@ class Cluster:
                 from None
         self._distributed: Any = distributed
         try:
-            self._client = distributed.Client(address, timeout=CONNECT_SECONDS,
-                                              set_as_default=False)
+            self._client = distributed.Client(address, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from None
 
