@@ -129,7 +129,7 @@ class World:
         self.board = board
         self.oracle = oracle
         self.counts: collections.Counter[str] = collections.Counter()
-        self.moved_at = 0           # clock of the last commit at the target
+        self.moved_at = 0           # clock of the last fault, or commit at the target
         self._faults = collections.deque(faults)
         self._links_up = 0
 
@@ -152,6 +152,9 @@ class World:
                 self._apply(self._faults.popleft())
                 now = board.clock
         self._watch_links()
+        # Also while the host is still at its steps: what it waits for may never come.
+        if not self._faults and now - self.moved_at > PATIENCE_CLOCKS:
+            raise Violation(f"clock {now}: nothing moves any more")
 
     def _look(self) -> None:
         for snapshot in self.board.snapshots():
@@ -160,6 +163,7 @@ class World:
 
     def _apply(self, fault: Fault) -> None:
         log.debug("clock %d: %s", self.board.clock, fault)
+        self.moved_at = self.board.clock
         if fault.kind == "channel":
             register = wire.Channel[fault.name]
             self.board.poke(fault.number, register, fault.value)
@@ -324,7 +328,7 @@ class _Host:
         world = self.world
 
         def ended() -> bool:
-            return reached() or world.board.clock - world.moved_at > PATIENCE_CLOCKS
+            return reached() or world.board.clock - world.moved_at > PATIENCE_CLOCKS - SLICE_CLOCKS
 
         self.client.wait_until(ended)
         if not reached():
