@@ -14,7 +14,7 @@ from hdl.uart import MIN_DIVISOR
 
 from .channel import DELAY_BITS, Channel, ChannelSettings
 
-__all__ = ["Board", "ChannelRegisters"]
+__all__ = ["Board", "BoardPorts", "ChannelRegisters"]
 
 
 class ChannelRegisters(wiring.Component):
@@ -62,17 +62,8 @@ class ChannelRegisters(wiring.Component):
         return m
 
 
-class Board(wiring.Component):
-    """Both storage systems and the links between them.
-
-    Parameters
-    ----------
-    geometry : Geometry
-        Sizes of both systems.
-    mutation : str or None
-        A deliberate fault, for mutation tests only.
-    depth : int
-        Ticks the delay line of each channel can hold.
+class BoardPorts(wiring.Component):
+    """What the harness drives, whatever lies behind it.
 
     Members
     -------
@@ -97,6 +88,20 @@ class Board(wiring.Component):
     init_frame_loss: In(32)
     init_seed: In(32)
     activity: Out(64)
+
+
+class Board(BoardPorts):
+    """Both storage systems and the links between them.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Sizes of both systems.
+    mutation : str or None
+        A deliberate fault, for mutation tests only.
+    depth : int
+        Ticks the delay line of each channel can hold.
+    """
 
     def __init__(self, geometry, mutation=None, depth=model.DEFAULT_DEPTH):
         self.geometry = geometry

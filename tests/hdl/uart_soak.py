@@ -6,15 +6,14 @@ answered with how many were received (four bytes) and how many of them were wron
 """
 
 from amaranth import *
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hdl.uart import UartRx, UartTx
+from sim.top import BoardPorts
 
 JITTER_BIT = 24             # of ``init_seed``: below it the receiver's divisor, above the jitter
 
 
-class Soak(wiring.Component):
+class Soak(BoardPorts):
     """Has the ports of :class:`sim.top.Board`.
 
     Members
@@ -24,18 +23,6 @@ class Soak(wiring.Component):
     init_seed : In(32)
         Bits 0..23: of the receiver. Bits 24..26: edges are up to so many clocks late.
     """
-
-    source_rx: In(1, init=1)
-    source_tx: Out(1, init=1)
-    target_rx: In(1, init=1)
-    target_tx: Out(1, init=1)
-    host_divisor: In(24)
-    link_divisor: In(24)
-    init_delay: In(16)
-    init_byte_error: In(32)
-    init_frame_loss: In(32)
-    init_seed: In(32)
-    activity: Out(64)
 
     def __init__(self, geometry, mutation=None):
         super().__init__()

@@ -8,26 +8,16 @@ from amaranth import *
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from sim.top import BoardPorts
+
 
 class Colour(enum.Enum, shape=1):
     RED = 0
     GREEN = 1
 
 
-class Echo(wiring.Component):
+class Echo(BoardPorts):
     """Has the ports of :class:`sim.top.Board`."""
-
-    source_rx: In(1, init=1)
-    source_tx: Out(1, init=1)
-    target_rx: In(1, init=1)
-    target_tx: Out(1, init=1)
-    host_divisor: In(24)
-    link_divisor: In(24)
-    init_delay: In(16)
-    init_byte_error: In(32)
-    init_frame_loss: In(32)
-    init_seed: In(32)
-    activity: Out(64)
 
     def __init__(self, geometry, mutation=None):
         self.mutation = mutation
