@@ -65,6 +65,10 @@ def protocol() -> str:
                 "Example (lseq 7, every field 1): `" + example(spec.type) + "`", ""]
     out += ["## Sessions, acknowledgement, resending", "",
             "See the section *Lines* of [architecture.md](architecture.md).", "",
+            f"An end of a link that is up and has said nothing for {wire.KEEPALIVE_BITS:,} bit "
+            "times says an ACK. One that is up and has heard no frame with a good CRC for "
+            f"{wire.SILENCE_BITS:,} bit times ends the session. The host line knows neither rule: "
+            "a PC may be silent.", "",
             "## Codes", ""]
     out += table(["code", "name"], [[str(int(c)), c.name] for c in wire.Code])
     out += ["## Registers", "", "Every register is 32 bits wide.", ""]

@@ -4,7 +4,8 @@ The link engine delivers every frame once or reports that the session is lost; i
 may be lost and sent again, so they arrive in any order. The model keeps the frames in flight in a
 list and lets the caller choose which one arrives next, and how. An end that restarts, or begins
 a new session for other reasons, hears nothing more of the old one; the other end goes on until it
-notices, and frames that are under way still reach it.
+notices, and frames that are under way still reach it. That a cut is noticed, also by an end that
+has nothing to say (the gateware knows by the silence), is an event of the system.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Link:
 
     @property
     def broken(self) -> bool:
-        """An end has a session that is no more, and will notice."""
+        """An end has a session that is no more, and will notice, idle or not."""
         cut = self.to_target.cut or self.to_source.cut
         return self.source_up != self.target_up or (self.up and cut)
 

@@ -244,6 +244,17 @@ FRAMES: dict[Type, FrameSpec] = {spec.type: spec for spec in (
 
 MAX_REGISTERS = 32
 
+# Links only: a PC that has nothing to ask may be silent for as long as it likes.
+#
+# An end that is up and has said nothing for so long says an ACK: 170 bits, one in a hundred of an
+# idle line.
+KEEPALIVE_BITS = 1 << 14
+# An end that is up and has heard no whole frame for so many keepalives ends the session. With half
+# of all frames lost, an idle link at 1 Mbaud then begins another session every ten minutes or so;
+# with one in four lost, every few months. And a dead one is known in 0.26 seconds.
+KEEPALIVES_IN_SILENCE = 16
+SILENCE_BITS = KEEPALIVES_IN_SILENCE * KEEPALIVE_BITS
+
 
 @dataclass(frozen=True)
 class Frame:

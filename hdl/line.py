@@ -46,9 +46,10 @@ class LinePort(wiring.Signature):
 class Line(wiring.Component):
     """A LinkEngine as a system's host line or link needs it.
 
-    The host line keeps frames in order, is patient with a PC, and drops answers while no host
-    listens. A link of the target drops commit status while it is down (it is due again on
-    another link); a link of the source keeps the dispatcher waiting instead.
+    The host line keeps frames in order, is patient with a PC, however long it is silent, and drops
+    answers while no host listens. A link is lost when it is silent. One of the target drops
+    commit status while it is down (it is due again on another link); one of the source keeps the
+    dispatcher waiting instead.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class Line(wiring.Component):
         common = {"role": self._role, "window": g.window, "max_payload": g.track_bytes,
                   "fingerprint": g.fingerprint}
         if self._host:
-            return LinkEngine(**common, ordered=True, discard_when_down=True,
+            return LinkEngine(**common, ordered=True, discard_when_down=True, silence_bits=0,
                               patience_bits=int(HOST_PATIENCE_SECONDS * g.host_baud))
         return LinkEngine(**common, discard_when_down=self._role is Role.TARGET,
                           check_crc=lacks(self._mutation, Mutation.CRC_NOT_CHECKED))

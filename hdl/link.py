@@ -9,6 +9,7 @@ from firmware_model import wire
 from .cobs import CobsDecoder, CobsEncoder
 from .frame import FrameReceiver, FrameTransmitter, check_max_payload, longest_frame
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
+from .keepalive import BEAT_BITS, Keepalive, check_silence
 from .rxwindow import ReceiveWindow, check_window
 from .session import Session, check_fingerprint
 from .speaker import Speaker
@@ -23,7 +24,7 @@ __all__ = ["HELLO_UNITS", "UNIT_BITS", "LinkEngine"]
 UNIT_BITS = 64
 
 # A hello is 170 bits on the line; one in 1024 bits leaves both directions mostly free.
-HELLO_UNITS = 16
+HELLO_UNITS = BEAT_BITS // UNIT_BITS
 
 # A frame may wait behind one longest frame in each direction, and lasts one itself, as does its
 # acknowledgement's predecessor: this much may be added to a round trip measured on an idle line.
@@ -58,6 +59,11 @@ class LinkEngine(wiring.Component):
     trip may grow to 32 times what it was, up to 8.4 million bit times. A longer one ends the
     session. See :class:`.txwindow.TransmitWindow`.
 
+    Silence: both ends of a session say something every ``wire.KEEPALIVE_BITS``, if only an
+    acknowledgement. So a line that is cut is noticed by both ends after ``silence_bits`` without a
+    good frame, whether or not there was anything to deliver, or sooner by time-outs. A delay
+    of any length does no harm, but one that grows by ``silence_bits`` at once does.
+
     The receive queue holds 511 line bytes (20,000 clocks at 4 clocks a bit): so long may the
     sink or the taker of an Event hold the engine up before line bytes are lost; that costs the
     frame they belong to, which is sent again.
@@ -82,6 +88,10 @@ class LinkEngine(wiring.Component):
         Least constant part of the time-out, in bit times: for an other end that is slow now and
         then. The time of four longest frames (``window`` of them with ``ordered``) counts if
         that is longer.
+    silence_bits : int
+        Bit times without a good frame that end a session, a power of two of at least 32 beats. 0:
+        the session of a silent other end stays up, and this one says nothing unasked (the host
+        line).
     initial_trip, tries : int
         See :class:`.txwindow.TransmitWindow`.
     check_crc : bool or Value
@@ -130,11 +140,13 @@ class LinkEngine(wiring.Component):
     """
 
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
-                 discard_when_down=False, patience_bits=0, initial_trip=INITIAL_TRIP, tries=TRIES,
-                 check_crc=True):
+                 discard_when_down=False, patience_bits=0, silence_bits=wire.SILENCE_BITS,
+                 initial_trip=INITIAL_TRIP, tries=TRIES, check_crc=True):
         check_window(window)
         check_max_payload(max_payload)
         check_fingerprint(fingerprint)
+        if silence_bits:
+            check_silence(silence_bits)
         if patience_bits < 0:
             raise ValueError(f"patience_bits {patience_bits} is negative")
         frames = window if ordered else PATIENCE_FRAMES
@@ -148,6 +160,7 @@ class LinkEngine(wiring.Component):
         self._fingerprint = fingerprint
         self._discard_when_down = discard_when_down
         self._check_crc = check_crc
+        self._silence_bits = silence_bits
         self._times = {"patience": patience, "initial_trip": initial_trip, "tries": tries}
         super().__init__({
             "rx": In(1, init=1),
@@ -238,6 +251,7 @@ class LinkEngine(wiring.Component):
         busy = C(0)                 # an earlier Event waits: this frame cannot become one
         say_hello = Signal(init=1)
         renewing = Signal()
+        lost = Signal()             # nothing has been heard for too long
         say_ack = Signal()
         m.d.comb += [
             sequenced.eq(frame.type >= wire.FIRST_SEQUENCED),
@@ -316,7 +330,7 @@ class LinkEngine(wiring.Component):
                     drop()
                     m.next = "WAIT FOR FRAME"
 
-        m.d.sync += renewing.eq((renewing & ~session.dead) | self.renew)
+        m.d.sync += renewing.eq((renewing & ~session.dead) | self.renew | lost)
 
         # -- session -----------------------------------------------------------------------
 
@@ -332,6 +346,17 @@ class LinkEngine(wiring.Component):
             m.d.sync += say_hello.eq(0)
         with m.If(session.answer | (~session.up & timer.beat)):
             m.d.sync += say_hello.eq(1)
+        if self._silence_bits:
+            m.submodules.keepalive = keepalive = Keepalive(self._silence_bits)
+            m.d.comb += [
+                keepalive.beat.eq(timer.beat),
+                keepalive.up.eq(session.up),
+                keepalive.said.eq(speaker.hello_said | speaker.ack_said | tx_window.granted),
+                keepalive.heard.eq(receiver.frame.valid),
+                lost.eq(keepalive.lost),
+            ]
+            with m.If(keepalive.speak):
+                m.d.sync += say_ack.eq(1)
         with m.If(speaker.ack_said | ~session.up):
             m.d.sync += say_ack.eq(0)
 

@@ -253,7 +253,7 @@ def test_cut_line_goes_down_and_comes_up_again():
         for _ in range(500):
             assert not ctx.get(bench.pair.a.submit.ready)
             await ticks(ctx, 7)
-        assert ctx.get(bench.pair.b.up), "it had nothing to say, so it cannot know"
+        assert ctx.get(bench.pair.b.up), "it had nothing to say, so it takes longer to notice"
         bench.a_to_b.cut = bench.b_to_a.cut = False
         await until(ctx, bench.pair.a.submit.ready)
         ctx.set(bench.pair.a.submit.valid, 0)
@@ -264,6 +264,33 @@ def test_cut_line_goes_down_and_comes_up_again():
     assert bench.b.events == [event(n) for n in (0, 1, 2, 4)]
     assert bench.a_counts["started"] == bench.b_counts["started"] == 2
     assert bench.b_counts["flushed"] == 1
+
+
+SILENCE_BITS = 1 << 15      # the shortest: two beats a keepalive
+
+
+@pytest.mark.requirement("R19", "R23")
+def test_idle_line_that_is_cut_goes_down_at_both_ends():
+    """Nobody has anything to deliver, or ever had, and only one direction is cut. The end that
+    hears nothing goes down in time, and says so to the other."""
+    bench = Bench(silence_bits=SILENCE_BITS, max_payload=0)
+    silence = SILENCE_BITS * CLOCKS
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        bench.a_to_b.cut = True
+        await ticks(ctx, silence * 15 // 16)
+        assert ctx.get(bench.pair.a.up & bench.pair.b.up), "still patient"
+        await ticks(ctx, silence // 16 + 5000)
+        assert not ctx.get(bench.pair.a.up)
+        assert not ctx.get(bench.pair.b.up)
+        bench.a_to_b.cut = False
+        await bench.come_up(ctx)
+
+    bench.run(forth, limit=2 * silence)
+    assert bench.a_counts["timeout"] == bench.b_counts["timeout"] == 0
+    assert bench.a_counts["started"] == bench.b_counts["started"] == 2
+    assert 14 <= bench.a_counts["ack_sent"] <= 17, "one every two beats, while up"
 
 
 def test_restart_of_one_side_restarts_the_other():
@@ -450,6 +477,7 @@ def test_parameters_are_checked():
             ({"max_payload": 5000}, r"max_payload 5000 is outside 0\.\.4096"),
             ({"fingerprint": 1 << 16}, "fingerprint 65536 does not fit 16 bits"),
             ({"patience_bits": -1}, "patience_bits -1 is negative"),
+            ({"silence_bits": 1000}, "silence_bits 1000 is not a power of two from 32768 up"),
             ({"tries": 9}, r"tries 9 is outside 1\.\.8")]:
         with pytest.raises(ValueError, match=message):
             LinkEngine(**good | bad)

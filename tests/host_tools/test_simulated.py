@@ -120,6 +120,18 @@ def test_links_go_down_and_come_up(ports, farside):
     wait_for_links(ports["source"])
 
 
+@pytest.mark.requirement("R19")
+def test_both_ends_say_that_an_idle_link_is_cut(ports, farside):
+    farside("link", ports["source"], 1, "--cut")
+    for port in (ports["source"], ports["target"]):
+        end = time.monotonic() + 30
+        while json.loads(farside("stats", port, "--json"))["links_up"] != [0]:
+            assert time.monotonic() < end, "the cut is not noticed"
+        assert "link 1 (down)" in " ".join(farside("stats", port).split())
+    farside("link", ports["source"], 1, "--restore")
+    wait_for_links(ports["source"])
+
+
 def test_a_line_serves_one_program(ports, farside):
     for held, other in (("source", "source_socket"), ("source_socket", "source")):
         with Client.open(ports[held]) as client:
@@ -221,7 +233,8 @@ def test_watch_sees_a_link_cut_and_restored_beside_a_workload(ports, farside, tm
         pytest.fail(f"{what} was not seen: {seen[-1]}")
 
     def event(text):
-        return lambda sample: any(text in one["event"] for one in sample["events"])
+        return lambda sample: any(text in one["event"] and one["port"] == ports["source"]
+                                  for one in sample["events"])
 
     try:
         wait_for("the source", lambda sample: sample["source"] is not None)

@@ -29,6 +29,10 @@ STILL_CLOCKS = 60_000
 PATIENCE_CLOCKS = 60_000_000
 STILL_LIMIT = 400           # looks before a world that never rests is a failure
 
+# The counters of a link that stand still while it has nothing to do. Acknowledgements do not: they
+# keep it alive.
+LINK_COUNTS = wire.LinkCounter.ACKS_SENT
+
 PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
 
 FIRST_TAG, LAST_TAG = 0x8000, 0xFEFF    # of submissions; the library counts from 1, raw from 0xFF00
@@ -258,7 +262,7 @@ class GatewareWorld(World):
             asked.append((side, client.ask(Type.REG_READ, address=Reg.LINKS_UP, count=1)))
             asked += [(side, client.ask(
                 Type.REG_READ, address=Reg.LINK_COUNTERS + wire.LINK_COUNTER_STRIDE * link,
-                count=len(wire.LinkCounter))) for link in range(self.geometry.links)]
+                count=LINK_COUNTS)) for link in range(self.geometry.links)]
             asked += [(side, request) for request in self._pages(side)]
         look = tuple(values_of(self._clients[side].complete(request, "a look")[0])
                      for side, request in asked)

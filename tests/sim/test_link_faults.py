@@ -100,6 +100,95 @@ def test_after(name):
     assert board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, "a link stays down"
 
 
+SILENCE = wire.SILENCE_BITS * DIVISOR // 256 + DIVISOR     # clocks
+
+
+def pass_time(board, clocks):
+    end = board.clock + clocks
+    while board.clock < end:
+        board.run(end - board.clock)
+
+
+def come_up(board):
+    end = board.clock + 100_000
+    while board.links_up(Side.SOURCE) != 3 or board.links_up(Side.TARGET) != 3:
+        board.run(1000)
+        assert board.clock < end, "a link stays down"
+
+
+@pytest.mark.requirement("R19")
+@pytest.mark.parametrize("directions", [1, 2, 3])
+def test_an_idle_link_that_is_cut_goes_down_and_comes_back(directions):
+    """Whichever direction is cut, both ends know it in the time that docs/protocol.md gives, also
+    if neither had anything to say. The other link stays as it is."""
+    board = NativeBoard(GEOMETRY)
+    come_up(board)
+    pass_time(board, 2 * SILENCE)
+    assert [board.links_up(side) for side in Side] == [3, 3], "an idle link stays up"
+    board.poke(0, C.CONTROL, directions)
+    pass_time(board, SILENCE * 14 // 16)
+    assert [board.links_up(side) for side in Side] == [3, 3], "still patient"
+    pass_time(board, SILENCE * 2 // 16 + 10 * 1024 * DIVISOR // 256)
+    assert [board.links_up(side) for side in Side] == [2, 2]
+    board.poke(0, C.CONTROL, 0)
+    come_up(board)
+    sessions = 32 + wire.LinkCounter.SESSIONS
+    for side in Side:
+        assert [board.counters(side)[sessions + 8 * link] for link in range(2)] == [2, 1]
+
+
+@pytest.mark.requirement("R22")
+def test_an_idle_link_that_loses_half_of_its_frames_stays_up():
+    seed = random.randrange(1 << 31)
+    print(f"seed {seed}")
+    board = NativeBoard(GEOMETRY, seed=seed)
+    come_up(board)
+    board.poke(0, C.FRAME_LOSS, MAX // 2)
+    pass_time(board, 5 * SILENCE)
+    assert [board.links_up(side) for side in Side] == [3, 3]
+    # One keepalive in about 2**15 begins a silence of 16: that may happen, but hardly twice.
+    assert all(board.counters(side)[32 + wire.LinkCounter.SESSIONS] <= 2 for side in Side)
+
+
+@pytest.mark.requirement("R13", "R19")
+@pytest.mark.parametrize(("delay", "sooner"), [(0, "five time-outs"), (600, "silence")])
+def test_packets_of_a_link_that_dies_go_over_the_other(delay, sooner):
+    """How long a set stalls whose packets were under way on a link that dies: until five doubled
+    time-outs have passed, or the silence, whichever is sooner (docs/architecture.md, Lines)."""
+    seed = random.randrange(1 << 31)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    board = NativeBoard(GEOMETRY, delay=delay)
+    board.watch_commits()
+    world = World(board, (), Oracle(GEOMETRY))
+    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
+    client.on_commit = world.oracle.commit
+
+    def write():
+        client.write([(volume, 0, rng.randbytes(GEOMETRY.track_bytes))
+                      for volume in range(GEOMETRY.volumes)])
+        client.destage()
+
+    for _ in range(3):                  # both links carry something, which measures round trips
+        write()
+        client.wait_settled()
+    board.poke(0, C.CONTROL, BOTH)      # set 0, which has all volumes, is at home on this link
+    begun = board.clock
+    write()
+    client.wait_settled()
+    stalled = board.clock - begun
+    print(f"stalled for {stalled * 256 / DIVISOR:,.0f} bit times")
+    assert board.links_up(Side.SOURCE) == 2
+    timeouts = board.counters(Side.SOURCE)[32 + wire.LinkCounter.TIMEOUTS]
+    if sooner == "silence":
+        assert SILENCE * 15 // 16 < stalled < SILENCE + 100_000
+        assert 0 < timeouts < 5
+    else:
+        assert stalled < SILENCE * 3 // 4
+        assert timeouts >= 5
+    assert board.image(Side.SOURCE) == board.image(Side.TARGET)
+
+
 @pytest.mark.requirement("R15")
 def test_the_fastest_links_are_kept_up_with():
     """Four clocks a bit: both systems take and give a byte in forty clocks, on all links at once,
