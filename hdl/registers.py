@@ -140,8 +140,10 @@ class Registers(wiring.Component):
         bus = self.bus
         cycles = self._cycles
         cycles_high = Signal(32)
-        m.d.sync += cycles.eq(cycles + 1)
-        m.d.comb += [
+        # Registers, so that the many who wait for a tick do not all look at ``cycles`` every clock:
+        # that is the same to the gateware, and much to its simulation.
+        m.d.sync += [
+            cycles.eq(cycles + 1),
             self.slow_tick.eq(cycles[:exact_log2(wire.SLOW_TICK)].all()),
             self.poll_tick.eq(cycles[:exact_log2(wire.POLL_UNIT)].all()),
         ]
@@ -156,6 +158,7 @@ class Registers(wiring.Component):
         fits = Signal(init=1)       # bus.wdata is a value for it
         settled = Signal(init=1)    # what was written has taken effect
         value = Signal(32)
+        is_cycles = Signal()        # ... but CYCLES, which would make ``value`` change every clock
         ack, rdata, code = Signal(), Signal(32), Signal(8)
         answer = Signal()
         m.d.comb += answer.eq(bus.req & local & ~ack)
@@ -176,9 +179,7 @@ class Registers(wiring.Component):
             with m.Case(Reg.LIFE):
                 m.d.comb += [known.eq(1), value.eq(self.life)]
             with m.Case(Reg.CYCLES):
-                m.d.comb += [known.eq(1), value.eq(cycles)]
-                with m.If(answer & ~bus.we):
-                    m.d.sync += cycles_high.eq(cycles[32:])
+                m.d.comb += [known.eq(1), is_cycles.eq(1)]
             with m.Case(Reg.CYCLES_HIGH):
                 m.d.comb += [known.eq(1), value.eq(cycles_high)]
             with m.Case(Reg.FREE_SLOTS):
@@ -191,8 +192,13 @@ class Registers(wiring.Component):
                 self._hold_case(m, left, known, writable, value, fits, settled, write)
 
         m.d.sync += ack.eq(0)
+        read_cycles = Signal()
+        m.d.comb += read_cycles.eq(answer & ~bus.we & is_cycles)
+        with m.If(read_cycles):
+            m.d.sync += cycles_high.eq(cycles[32:])
         with m.If(answer & settled):
-            m.d.sync += [ack.eq(1), rdata.eq(value), code.eq(Code.OK)]
+            m.d.sync += [ack.eq(1), rdata.eq(Mux(is_cycles, cycles[:32], value)),
+                         code.eq(Code.OK)]
             with m.If(~known):
                 m.d.sync += code.eq(Code.BAD_REGISTER)
             with m.Elif(bus.we & ~writable):

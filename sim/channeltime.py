@@ -33,8 +33,9 @@ class Ticker(wiring.Component):
         period = Signal(28)
         m.d.comb += period.eq(self.divisor * wire.CHANNEL_TICK_BITS)
         m.d.sync += left.eq(left - model.DIVISOR_UNIT)
+        # A register, so that the many who wait for it do not all look at ``left`` every clock.
+        m.d.sync += self.tick.eq(left <= 0)
         with m.If(left <= 0):
-            m.d.comb += self.tick.eq(1)
             m.d.sync += left.eq(left + period - model.DIVISOR_UNIT)
         return m
 

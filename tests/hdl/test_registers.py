@@ -184,7 +184,7 @@ def test_hold_is_answered_when_commits_have_stopped():
         for left in (2, 1, 0):
             assert ctx.get(dut.hold)
             ctx.set(dut._cycles, SLOW_TICK - 1)
-            await ctx.tick()
+            await ctx.tick().repeat(2)      # the tick, and its effect
             assert await access(ctx, dut.bus, Reg.HOLD) == (Code.OK, left)
         assert not ctx.get(dut.hold), "a reader that goes away cannot stop the mirror"
         assert (await access(ctx, dut.bus, Reg.HOLD, 9))[0] == Code.OK
