@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from firmware_model import wire
 from firmware_model.geometry import Geometry
 
+from . import workloads
 from .client import Client
 from .errors import UsageError
 
@@ -33,6 +34,15 @@ class LinkEfficiency:
     clocks: int
     efficiency: float
     bound: float
+    clock_rate_hz: float
+
+
+@dataclass(frozen=True)
+class ClockRate:
+    """Clocks of both systems and their links for each second of this machine."""
+
+    chains: int
+    clocks: int
     clock_rate_hz: float
 
 
@@ -85,6 +95,21 @@ def _background(source: Client, on: bool, former: int = POLL_NEVER) -> int:
     before = source.reg("poll_interval")
     source.set_reg("poll_interval", former if on else POLL_NEVER)
     return before
+
+
+def clock_rate(source: Client, chains: int = 60, seed: int = 1) -> ClockRate:
+    """Run the bank, as ``farside demo`` does, until the target has everything.
+
+    That is what the simulated clock is asked to do most of the time; how fast it is while all
+    lines are full says :func:`link_efficiency`.
+    """
+    source.wait_settled()
+    wall, start = time.monotonic(), source.cycles()
+    workloads.run("bank", source, chains, seed)
+    source.flush()
+    source.wait_settled()
+    clocks = source.cycles() - start
+    return ClockRate(chains, clocks, clocks / (time.monotonic() - wall))
 
 
 def link_efficiency(source: Client, seed: int = 1) -> LinkEfficiency:

@@ -27,6 +27,14 @@ def test_link_efficiency(board, source):
     assert board.system.target.image() == board.system.source.image()
 
 
+def test_clock_rate(board, source):
+    found = benchmarks.clock_rate(source, chains=5)
+    assert found.chains == 5
+    assert found.clocks > 0
+    assert found.clock_rate_hz > 0
+    assert board.system.target.image() == board.system.source.image()
+
+
 def test_disconnect_time(board, source):
     found = benchmarks.disconnect_time(source, 0.005, samples=3, tracks=16)
     assert found.samples == 3
