@@ -19,6 +19,9 @@ chain to send next. The rules, each with its reason:
   first ones of the set in flight, and the set's CHAINS words say how many. They count the chains
   of every program on the port, so what those chains wrote is read back before it is believed:
   each chain is committed exactly once, or the trespasser is reported.
+* A resynchronisation takes chain numbers, too: those up to RESYNC_LOW, RESYNC_HIGH of the set may
+  be its own. So numbers may jump that far. If a session is lost meanwhile, CHAINS only says how
+  many chains in flight have committed at most, and what is read back says how many have.
 """
 
 from __future__ import annotations
@@ -105,6 +108,21 @@ class SetQueue:
 
 
 CommitHook = Callable[[int, int, tuple[Write, ...]], None]
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What the board says of a set: its ``chains``, of which those with numbers up to ``scanned``
+    may be a resynchronisation's (0: none can)."""
+
+    chains: int
+    scanned: int = 0
+
+
+def _strangers(set_: int, last: int) -> None:
+    raise ProtocolError(f"set {set_}: chain numbers up to {last} are not this program's: does "
+                        "another program write to this board, or was it reset?")
 
 
 class ChainBook:
@@ -121,6 +139,9 @@ class ChainBook:
     ----------
     closed : bool
         Begin no further chain.
+    on_gap : callable
+        ``on_gap(set, last)``: numbers up to ``last`` were passed over. Raises ProtocolError, unless
+        another is put here that finds out whether a resynchronisation took them.
     waiting : dict
         Volumes that are disconnected as far as is known here, and when that was noticed.
     """
@@ -128,6 +149,7 @@ class ChainBook:
     def __init__(self, committed: Iterable[int], on_commit: CommitHook) -> None:
         self.queues = [SetQueue(s, n) for s, n in enumerate(committed)]
         self.on_commit = on_commit
+        self.on_gap: Callable[[int, int], None] = _strangers
         self.refusals: collections.Counter[str] = collections.Counter()
         self.recovering = False
         self.closed = False
@@ -227,10 +249,13 @@ class ChainBook:
     def _committed(self, queue: SetQueue, ticket: Ticket, number: int) -> None:
         if queue.refused or queue.sent[0] is not ticket:
             raise ProtocolError(f"set {queue.set}: chain {number} committed out of turn")
-        if number != queue.committed + 1:
+        if number <= queue.committed:
             raise ProtocolError(
                 f"set {queue.set}: chain number {number} after {queue.committed}: "
                 "does another program write to this board, or was it reset?")
+        if number != queue.committed + 1:
+            self.on_gap(queue.set, number - 1)
+            queue.committed = number - 1
         queue.sent.popleft()
         del self._by_tag[ticket.tag]
         self._finish(queue, ticket)
@@ -277,32 +302,39 @@ class ChainBook:
         self.recovering = bool(unsure)
         return unsure
 
-    def _news(self, queue: SetQueue, count: int) -> int:
-        """How many of the chains in flight have committed if the set has ``count`` in all."""
-        news = count - queue.committed
-        if not 0 <= news <= len(queue.sent) or (news and queue.refused):
+    def _most(self, queue: SetQueue, held: Holding) -> int:
+        """How many of the chains in flight have committed at most; if no resynchronisation
+        can have taken numbers, exactly."""
+        news = held.chains - queue.committed
+        scanned = held.scanned > queue.committed
+        most = min(news, 0 if queue.refused else len(queue.sent))
+        if news < 0 or (news > most and not scanned):
             raise ProtocolError(
-                f"set {queue.set}: the board holds {count} chains, expected between "
+                f"set {queue.set}: the board holds {held.chains} chains, expected between "
                 f"{queue.committed} and {queue.committed + len(queue.sent)}: was it reset, or "
                 "does another program write to it?")
-        return news
+        return most
 
-    def claims(self, chains: dict[int, int]) -> dict[tuple[int, int], bytes]:
-        """What (volume, track) must hold if the ``chains`` that the board holds of each set are
-        this client's: the newest writes of those in flight that would have committed."""
-        claimed: dict[tuple[int, int], bytes] = {}
-        for set_, count in chains.items():
+    def claims(self, held: dict[int, Holding]) -> dict[Place, bytes]:
+        """What (volume, track) must hold if as many as possible of the chains in flight have
+        committed and are this client's: :meth:`recovered` wants to know what these hold."""
+        claimed: dict[Place, bytes] = {}
+        for set_, holding in held.items():
             queue = self.queues[set_]
-            for ticket in itertools.islice(queue.sent, self._news(queue, count)):
-                claimed |= {(volume, track): data for volume, track, data in ticket.writes}
+            claimed |= _newest(queue, self._most(queue, holding))
         return claimed
 
-    def recovered(self, chains: dict[int, int]) -> None:
-        """``chains`` has, for each set named by :meth:`session_lost`, what the board committed;
-        what it :meth:`claims` has been found there."""
-        for set_, count in chains.items():
+    def recovered(self, held: dict[int, Holding], contents: dict[Place, bytes]) -> None:
+        """``held`` has, for each set named by :meth:`session_lost`, what the board committed;
+        ``contents`` what it has where :meth:`claims` said.
+
+        Chains whose numbers are not known for certain get the newest ones possible.
+        """
+        for set_, holding in held.items():
             queue = self.queues[set_]
-            for _ in range(self._news(queue, count)):
+            count = self._count(queue, holding, contents)
+            queue.committed = holding.chains - count
+            for _ in range(count):
                 self._finish(queue, queue.sent.popleft())
             for ticket in queue.sent:
                 ticket.state = State.WAITING
@@ -312,6 +344,28 @@ class ChainBook:
             queue.resume = True
         self._by_tag.clear()
         self.recovering = False
+
+    def _count(self, queue: SetQueue, held: Holding, contents: dict[Place, bytes]) -> int:
+        """How many of the chains in flight have committed."""
+        most = self._most(queue, held)
+        for count in range(most, -1, -1):
+            newest = _newest(queue, count)
+            wrong = [place for place, data in newest.items() if contents[place] != data]
+            if not wrong:
+                return count
+            if held.scanned <= queue.committed:
+                volume, track = wrong[0]
+                raise ProtocolError(
+                    f"a chain was committed while the session was lost, and {volume}:{track} "
+                    "does not hold what was written here: does another program write to this "
+                    "board?")
+        raise AssertionError("no chain at all claims nothing")
+
+
+def _newest(queue: SetQueue, count: int) -> dict[Place, bytes]:
+    """What the first ``count`` chains in flight leave in the tracks they write."""
+    return {(volume, track): data for ticket in itertools.islice(queue.sent, count)
+            for volume, track, data in ticket.writes}
 
 
 def _name(code: int) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 from firmware_model import wire
 from firmware_model.geometry import GeometryError
 
-from .chains import ChainBook, State, Ticket, Write
+from .chains import ChainBook, Holding, State, Ticket, Write
 from .errors import BoardError, Inconsistent, NotSettling, ProtocolError, UsageError, WrongRole
 from .registers import page_window, refused
 from .session import HELLO_SECONDS, Request, Session, values_of
@@ -44,7 +44,7 @@ class Recovery:
     """
 
     pages: dict[int, Request]
-    claims: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    held: dict[int, Holding] = field(default_factory=dict)
     reads: dict[tuple[int, int], Request] = field(default_factory=dict)
 
     @property
@@ -52,22 +52,24 @@ class Recovery:
         """Everything asked so far has been answered."""
         return all(request.done for request in (*self.pages.values(), *self.reads.values()))
 
-    def chains(self, name: str) -> dict[int, int]:
-        """Chains that the board holds of each set."""
-        for set_, request in self.pages.items():
-            if request.error:
-                raise refused(name, f"page of set {set_}", request.error)
-        return {set_: SetPage(set_, values_of(request.got[0])).chains
-                for set_, request in self.pages.items()}
+    def look(self, name: str) -> dict[int, Holding]:
+        """What the board holds of each set."""
+        return {set_: _holding(name, set_, request) for set_, request in self.pages.items()}
 
-    def check(self, name: str) -> None:
-        """Raise ProtocolError if a track does not hold what it must."""
+    def contents(self, name: str) -> dict[tuple[int, int], bytes]:
+        """What was read back."""
         for (volume, track), request in self.reads.items():
-            if request.error or request.got[0].payload != self.claims[volume, track]:
-                raise ProtocolError(
-                    f"{name}: a chain was committed while the session was lost, and {volume}:"
-                    f"{track} does not hold what was written here: does another program write to "
-                    "this board?")
+            if request.error:
+                raise refused(name, f"read {volume}:{track}", request.error)
+        return {place: request.got[0].payload for place, request in self.reads.items()}
+
+
+def _holding(name: str, set_: int, request: Request) -> Holding:
+    """What the answer to a question for a set's page says."""
+    if request.error:
+        raise refused(name, f"page of set {set_}", request.error)
+    page = SetPage(set_, values_of(request.got[0]))
+    return Holding(page.chains, page.scanned)
 
 
 class Client(Session):
@@ -101,11 +103,13 @@ class Client(Session):
         self._shares: list[Share] = []
         self.describe: Callable[[], str] = lambda: ""
         self._recovery: Recovery | None = None
+        self._gaps: list[tuple[int, int, Request]] = []     # set, last number, its page
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
             self.volume_set = self.read_volume_sets()
             self._book = ChainBook(self._read_committed(), self._commit_chain)
+            self._book.on_gap = self._ask_about_gap
         except BaseException:
             transport.close()
             raise
@@ -177,20 +181,34 @@ class Client(Session):
                 unsure, self.ask_windows(windows), strict=True)})
 
     def answered_request(self) -> None:
+        self._judge_gaps()
         recovery = self._recovery
         if recovery is None or not recovery.done:
             return
-        chains = recovery.chains(self.name)
         if not recovery.reads:
-            recovery.claims = self._book.claims(chains)
+            recovery.held = recovery.look(self.name)
             recovery.reads = {
                 (volume, track): self.ask(wire.Type.READ, volume=volume, track=track, count=1)
-                for volume, track in recovery.claims}
+                for volume, track in self._book.claims(recovery.held)}
             if recovery.reads:
                 return
-        recovery.check(self.name)
         self._recovery = None
-        self._book.recovered(chains)
+        self._book.recovered(recovery.held, recovery.contents(self.name))
+
+    def _ask_about_gap(self, set_: int, last: int) -> None:
+        """Chain numbers up to ``last`` were passed over: were they a resynchronisation's?"""
+        (request,), = self.ask_windows([page_window(set_)])
+        self._gaps.append((set_, last, request))
+
+    def _judge_gaps(self) -> None:
+        gaps, self._gaps = self._gaps, []
+        for set_, last, request in gaps:
+            if not request.done:
+                self._gaps.append((set_, last, request))
+            elif _holding(self.name, set_, request).scanned < last:
+                raise ProtocolError(
+                    f"{self.name}: chain numbers of set {set_} up to {last} are not this "
+                    "program's: does another program write to this board, or was it reset?")
 
     # -- links -----------------------------------------------------------------------------
 
@@ -267,7 +285,7 @@ class Client(Session):
 
     def wait(self, ticket: Ticket, timeout: float | None = None) -> int:
         """Wait until ``ticket`` has committed; its number. Raises what refused it."""
-        if not self.wait_until(lambda: ticket.done, timeout):
+        if not self.wait_until(lambda: ticket.done and not self._gaps, timeout):
             raise NotSettling(f"a chain of set {ticket.set} has not committed after {timeout} s: "
                               "are the links up?")
         if ticket.state is State.FAILED:
@@ -282,8 +300,8 @@ class Client(Session):
     def flush(self, sets: Iterable[int] | None = None, timeout: float | None = None) -> None:
         """Wait until every submitted chain (of ``sets``) has committed at the source."""
         which = range(self.geometry.sets) if sets is None else list(sets)
-        if not self.wait_until(lambda: not any(self._book.queues[s].outstanding for s in which),
-                          timeout):
+        if not self.wait_until(lambda: not self._gaps and not any(
+                self._book.queues[s].outstanding for s in which), timeout):
             raise NotSettling(f"{self._book.outstanding} chains have not committed after "
                               f"{timeout} s: are the links up?")
 

@@ -66,6 +66,9 @@ class Recorder:
         return cls(client, path, client.read_image(progress), numbers)
 
     def _commit(self, set_: int, number: int, writes: tuple[Write, ...]) -> None:
+        if number > self.history.committed(set_) + 1:       # a resynchronisation took some
+            self._file.advance(set_, number - 1)
+            self.history.advance(set_, number - 1)
         self._file.commit(set_, number, writes)
         self.history.commit(set_, writes, number)
         self.chains += 1
@@ -88,6 +91,9 @@ class Recorder:
         for page in self.client.pages():
             # What the source says was acknowledged it had committed, and answered, before.
             if page.acked > self.history.acknowledged[page.set]:
+                if page.acked > self.history.committed(page.set):   # the rest was scanned
+                    self.history.advance(page.set, page.acked)
+                    self._file.advance(page.set, page.acked)
                 self.history.acknowledge(page.set, page.acked)
                 self._file.acknowledge(page.set, page.acked)
         self._next_mark = self.chains + MARK_EVERY

@@ -44,6 +44,12 @@ class SetPage:
         return self.words[wire.SetWord.ACKED_LOW] | self.words[wire.SetWord.ACKED_HIGH] << 16
 
     @property
+    def scanned(self) -> int:
+        """Source: chain numbers up to this one may be a resynchronisation's."""
+        return (self.words[wire.SetWord.RESYNC_LOW]
+                | self.words[wire.SetWord.RESYNC_HIGH] << 16)
+
+    @property
     def settled(self) -> bool:
         """Source: the target has everything."""
         return self.unsent == 0 and self.in_flight == 0 and not self.resyncing

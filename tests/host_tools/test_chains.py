@@ -10,6 +10,7 @@ from host_tools.chains import (
     LONGEST_RETRY,
     RETRY_SECONDS,
     ChainBook,
+    Holding,
     State,
     Ticket,
 )
@@ -50,6 +51,13 @@ class Bench:
             number = self.book.queues[ticket.set].committed + 1
         detail = number if code == Code.OK else volume << 8 | track << 16
         self.book.answered(ticket.tag, code, detail, self.now)
+
+
+    def recover(self, *, scanned=0, contents=None, **counts):
+        """The board holds ``s0=..`` chains of set 0 and so on, and what was written is there."""
+        held = {int(name[1:]): Holding(count, scanned) for name, count in counts.items()}
+        claimed = self.book.claims(held)
+        self.book.recovered(held, claimed | (contents or {}))
 
 
 def test_chains_go_out_in_order_and_only_the_first_resumes():
@@ -179,7 +187,7 @@ def test_answers_of_a_dead_session_are_ignored(flowing):
     flowing.send()
     old = a.tag
     assert flowing.book.session_lost() == [0]
-    flowing.book.recovered({0: 1})
+    flowing.recover(s0=1)
     flowing.send()
     flowing.book.answered(old, Code.OK, 2, flowing.now)
     assert a.state is State.SENT
@@ -191,7 +199,7 @@ def test_lost_session_commits_each_chain_once(flowing, done):
     flowing.send()
     assert flowing.book.session_lost() == [0]
     assert flowing.send() == []             # not before the board has said what it holds
-    flowing.book.recovered({0: 1 + done})
+    flowing.recover(s0=1 + done)
     assert [track for _, _, track in flowing.committed] == [0, *range(1, done + 1)]
     for ticket in tickets[done:]:
         flowing.send()
@@ -205,10 +213,49 @@ def test_claims_are_the_newest_writes_of_what_would_have_committed():
         bench.book.add(Ticket(((0, 1, data), (0, data[0], data)), 0))
     bench.send()
     bench.book.session_lost()
-    assert bench.book.claims({0: 0}) == {}
-    assert bench.book.claims({0: 2}) == {(0, 1): b"b", (0, 97): b"a", (0, 98): b"b"}
+    assert bench.book.claims({0: Holding(0)}) == {}
+    assert bench.book.claims({0: Holding(2)}) == {(0, 1): b"b", (0, 97): b"a", (0, 98): b"b"}
     with pytest.raises(ProtocolError, match="was it reset"):
-        bench.book.claims({0: 4})
+        bench.book.claims({0: Holding(4)})
+
+
+def test_a_resynchronisation_takes_numbers(flowing):
+    gaps = []
+    flowing.book.on_gap = lambda set_, last: gaps.append((set_, last))
+    a, b = flowing.add(1, 2)
+    flowing.send()
+    flowing.answer(a, number=9)
+    flowing.answer(b)
+    assert gaps == [(0, 8)]
+    assert (a.number, b.number) == (9, 10)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_what_is_read_back_says_what_committed_during_a_resynchronisation(done):
+    """CHAINS has grown by more than there are chains in flight, or by as many by chance."""
+    for count in (3, 20):
+        bench = Bench(sets=1)
+        tickets = [Ticket(((0, track, bytes([track])),), 0) for track in (1, 2, 3)]
+        for ticket in tickets:
+            bench.book.add(ticket)
+        bench.send()
+        bench.book.session_lost()
+        bench.recover(s0=count, scanned=0xFFFFFFFF,
+                      contents={(0, track): b"before" for track in (1, 2, 3)[done:]})
+        assert [t.number for t in tickets[:done]] == list(range(count - done + 1, count + 1))
+        assert bench.send() == [f"{track}{'R' if track == done + 1 else ''}"
+                                for track in (1, 2, 3)[done:]]
+        for ticket in tickets[done:]:
+            bench.answer(ticket)
+        assert [track for _, _, track in bench.committed] == [1, 2, 3]
+
+
+def test_a_foreign_chain_is_noticed_by_what_it_wrote(flowing):
+    flowing.add(1)
+    flowing.send()
+    flowing.book.session_lost()
+    with pytest.raises(ProtocolError, match="0:1 does not hold what was written here"):
+        flowing.recover(s0=2, contents={(0, 1): b"other"})
 
 
 def test_lost_session_with_refused_chains(flowing):
@@ -216,7 +263,7 @@ def test_lost_session_with_refused_chains(flowing):
     flowing.send()
     flowing.answer(a, Code.COLLISION)
     assert flowing.book.session_lost() == [0]
-    flowing.book.recovered({0: 1})
+    flowing.recover(s0=1)
     assert flowing.send() == ["1R", "2"]
     flowing.answer(a)
     flowing.answer(b)
@@ -229,7 +276,7 @@ def test_board_that_lost_or_gained_chains_is_noticed(flowing, count):
     flowing.send()
     flowing.book.session_lost()
     with pytest.raises(ProtocolError, match="was it reset"):
-        flowing.book.recovered({0: count})
+        flowing.recover(s0=count)
 
 
 def test_frames_in_flight_are_bounded_but_a_long_chain_still_goes():
@@ -270,7 +317,7 @@ def test_random_refusals_never_change_the_order():
                     order.append(ticket)
             wire.clear()
             unsure = bench.book.session_lost()
-            bench.book.recovered({s: chains[s] for s in unsure})
+            bench.recover(**{f"s{s}": chains[s] for s in unsure})
         elif wire and what < 0.9:
             tag, ticket, resume = wire.pop(0)
             set_ = ticket.set
