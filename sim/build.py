@@ -34,7 +34,7 @@ from pathlib import Path
 
 from firmware_model.geometry import Geometry
 
-__all__ = ["Build", "BuildError", "Spec", "build", "cache_directory"]
+__all__ = ["Build", "BuildError", "Spec", "build", "cache_directory", "gateware_digest"]
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).resolve().parent
@@ -286,6 +286,12 @@ def _design_key(spec: Spec, tools: _Tools) -> str:
     sizes = json.dumps(dataclasses.asdict(spec.geometry), sort_keys=True)
     return "design-" + _digest(spec.top, sizes, spec.mutation or "", str(spec.garbled),
                                tools.versions, *texts)
+
+
+def gateware_digest(spec: Spec) -> str:
+    """Short name of the source text that shapes a design, whatever its geometry."""
+    return _digest(*(part for path in _source_files(spec)
+                     for part in (path.name, path.read_bytes())))[:12]
 
 
 def _make_design(spec: Spec, scratch: Path) -> None:

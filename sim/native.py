@@ -23,9 +23,10 @@ from firmware_model.mutations import Mutation
 
 from . import waves as waves_module
 from .board import SimulationError
-from .build import Build, Spec, build
+from .build import Build, Spec, build, gateware_digest
 
-__all__ = ["Event", "Memory", "NativeBoard", "Pages", "Side", "Snapshot", "prepare"]
+__all__ = ["Event", "Layout", "Memory", "NativeBoard", "Pages", "Side", "Snapshot", "TrackState",
+           "gateware", "prepare"]
 
 TOP = "sim.tapped:TappedBoard"
 FAULTY_TOP = "sim.tapped:FaultyBoard"
@@ -67,6 +68,11 @@ class Pages:
         self._words: tuple[int, ...] = struct.unpack(f"<{sets * wire.SET_PAGE_WORDS}H", data)
         self.sets = sets
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pages) and self._words == other._words
+
+    __hash__ = None     # type: ignore[assignment]
+
     def word(self, set_: int, word: int) -> int:
         return self._words[wire.SET_PAGE_WORDS * set_ + word]
 
@@ -80,6 +86,15 @@ class Pages:
         return (self.word(set_, wire.SetWord.ACKED_LOW)
                 | self.word(set_, wire.SetWord.ACKED_HIGH) << 16)
 
+    @property
+    def life(self) -> int:
+        """Target: the source's life that it follows. See hdl/recovery.py for the place."""
+        return self.word(0, wire.SetWord.GROUP + 2 * wire.GROUP_WORDS - 1)
+
+    def flags(self, set_: int) -> wire.TargetFlag:
+        """Target's, of a set."""
+        return wire.TargetFlag(self.word(set_, wire.SetWord.FLAGS))
+
     def settled(self, set_: int) -> bool:
         """Source: the target has everything, and the source knows."""
         return (self.word(set_, wire.SetWord.UNSENT) == 0
@@ -89,14 +104,122 @@ class Pages:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Taken in the clock in which the target counts a chain as committed: all its tracks are
-    visible, and nothing of the next chain is. ``image`` is the whole visible image."""
+class TrackState:
+    """Source table entry of one track; see :func:`hdl.interfaces.SourceState`."""
 
-    clock: int
-    source: Pages
-    target: Pages
-    image: bytes
+    slot: int
+    pending: bool
+    packet: bool
+    waiter: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tables of a geometry lie in a snapshot: (offset, element, rows) of each memory by
+    its name, which is ``page``, ``state`` and ``data`` of a side, ``link`` and ``volume`` of the
+    source."""
+
+    geometry: Geometry
+    at: dict[tuple[Side, str], tuple[int, int, int]]
+    size: int
+
+    @property
+    def slot_bits(self) -> int:
+        return slot_bits(self.geometry)
+
+
+class Snapshot:
+    """The tables of both systems in the clock in which a word changed that is watched.
+
+    What is asked for is taken out of them then, so a look costs no more than what it sees.
+
+    Parameters
+    ----------
+    clock : int
+    layout : Layout
+    data : bytes
+        The memories, as :class:`Layout` has them.
+    """
+
+    def __init__(self, clock: int, layout: Layout, data: bytes) -> None:
+        self.clock = clock
+        self._layout = layout
+        self._data = data
+
+    def _rows(self, side: Side, name: str) -> tuple[int, ...]:
+        offset, element, rows = self._layout.at[side, name]
+        return struct.unpack_from(f"<{rows}{_FORMATS[element]}", self._data, offset)
+
+    def pages(self, side: Side) -> Pages:
+        offset, element, rows = self._layout.at[side, "page"]
+        return Pages(self._data[offset:offset + element * rows], self._layout.geometry.sets)
+
+    def image(self, side: Side) -> bytes:
+        """All volumes, in order; torn while a chain is being committed there."""
+        g = self._layout.geometry
+        size, mask = g.track_bytes, (1 << self._layout.slot_bits) - 1
+        offset, element, rows = self._layout.at[side, "data"]
+        states = self._rows(side, "state")
+        pieces = []
+        for volume in range(g.volumes):
+            first = g.index(volume, 0)
+            for state in states[first:first + g.tracks_per_volume]:
+                at = (state & mask) * size
+                pieces.append(self._data[offset + at:offset + at + size]
+                              if at + size <= element * rows else b"\xee" * size)
+        return b"".join(pieces)
+
+    def slots(self) -> tuple[int, ...]:
+        """Slot of each track of the source, by track index."""
+        mask = (1 << self._layout.slot_bits) - 1
+        return tuple(state & mask for state in self._rows(Side.SOURCE, "state"))
+
+    def tracks(self) -> list[TrackState]:
+        """Source table, by track index."""
+        bits = self._layout.slot_bits
+        return [TrackState(state & (1 << bits) - 1, bool(state >> bits & 1),
+                           bool(state >> bits + 1 & 1), bool(state >> bits + 2 & 1))
+                for state in self._rows(Side.SOURCE, "state")]
+
+    def links(self) -> list[tuple[int, bool]]:
+        """Order list of the source by track index: (next, end of chain)."""
+        bits = self._layout.geometry.track_index_bits
+        return [(link & (1 << bits) - 1, bool(link >> bits & 1))
+                for link in self._rows(Side.SOURCE, "link")]
+
+    def volumes(self) -> list[tuple[int, bool]]:
+        """(set, disconnected) of each volume of the source."""
+        return _volumes(self._layout.geometry, self._rows(Side.SOURCE, "volume"))
+
+
+def _volumes(geometry: Geometry, rows: Sequence[int]) -> list[tuple[int, bool]]:
+    """(set, disconnected) out of the rows of the volume table."""
+    bits = geometry.set_bits
+    return [(row & (1 << bits) - 1, bool(row >> bits & 1)) for row in rows[:geometry.volumes]]
+
+
+_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+# What a snapshot holds of each side, and where that lies below its core.
+_TABLES = {
+    Side.SOURCE: {"page": "metadata.page", "state": "metadata.state",
+                  "data": "data_memory.memory", "link": "metadata.link",
+                  "volume": "metadata.volume"},
+    Side.TARGET: {"page": "metadata.page", "state": "metadata.state",
+                  "data": "data_memory.memory"},
+}
+
+# A change of these words ends a run: commits and cuts at the source, and what it has cleared;
+# commits at the target, and what it follows.
+_WATCHED = {
+    Side.SOURCE: (wire.SetWord.CHAINS_LOW, wire.SetWord.NEXT, wire.SetWord.DONE),
+    Side.TARGET: (wire.SetWord.CHAINS_LOW, wire.SetWord.FLAGS),
+}
+
+
+def slot_bits(geometry: Geometry) -> int:
+    """Bits of a slot number in the tables, as in :func:`hdl.interfaces.slot_shape`."""
+    return max(1, (max(geometry.source_slots, geometry.target_slots) - 1).bit_length())
 
 
 class _Library:
@@ -163,6 +286,11 @@ def prepare(geometry: Geometry, faulty: bool = False,
     build(_spec(geometry, faulty), progress)
 
 
+def gateware() -> str:
+    """Short name of the source text that all boards here are made from."""
+    return gateware_digest(_spec(Geometry(), False))
+
+
 class NativeBoard:
     """A source, a target and the links between them, at power-up.
 
@@ -224,7 +352,7 @@ class NativeBoard:
             waves_module.write_companions(library.signals, path)
         self.memories = dict(self._find_memories())
         self._layouts = [self._layout(side) for side in Side]
-        self._log_bytes = 0
+        self._tables: Layout | None = None
 
     def _call(self, name: str, *arguments: object) -> int:
         if self._library.owner is None or self._library.owner() is not self:
@@ -317,10 +445,9 @@ class NativeBoard:
         g = self.geometry
         core = f"{side.name.lower()}.core"
         rows = [g.index(v, t) for v in range(g.volumes) for t in range(g.tracks_per_volume)]
-        slot_bits = max(1, (max(g.source_slots, g.target_slots) - 1).bit_length())
         return (self._memory(f"{core}.metadata.state").number,
                 self._memory(f"{core}.data_memory.memory").number,
-                (ctypes.c_uint32 * len(rows))(*rows), len(rows), (1 << slot_bits) - 1,
+                (ctypes.c_uint32 * len(rows))(*rows), len(rows), (1 << slot_bits(g)) - 1,
                 g.track_bytes)
 
     def _memory(self, name: str) -> Memory:
@@ -343,35 +470,48 @@ class NativeBoard:
         data = self.contents(f"{side.name.lower()}.core.counters.memory")
         return struct.unpack(f"<{len(data) // 4}I", data)
 
+    def volumes(self) -> list[tuple[int, bool]]:
+        """(set, disconnected) of each volume of the source."""
+        data = self.contents("source.core.metadata.volume")
+        element = self._memory("source.core.metadata.volume").element
+        return _volumes(self.geometry, struct.unpack(f"<{len(data) // element}{_FORMATS[element]}",
+                                                     data))
+
+    def channel(self, link: int) -> tuple[int, ...]:
+        """The registers of a link's channel emulator, by ``wire.Channel``."""
+        data = self.contents(f"channel_{link}.page.words")
+        return struct.unpack(f"<{len(data) // 4}I", data)
+
     # -- the log -----------------------------------------------------------------------------
 
     def watch_commits(self) -> None:
-        """From now on take a :class:`Snapshot` of every chain that commits at the target."""
-        pages = [self._memory(f"{side.name.lower()}.core.metadata.page") for side in Side]
-        for memory in pages:
-            self._call("record", memory.number)
-        for set_ in range(self.geometry.sets):
-            self._call("watch", pages[Side.TARGET].number,
-                       wire.SET_PAGE_WORDS * set_ + wire.SetWord.CHAINS_LOW)
-        self._call("record_image", *self._layouts[Side.TARGET])
-        self._log_bytes = 8 + 2 * pages[0].element * pages[0].rows + self.geometry.image_bytes
+        """From now on take a :class:`Snapshot` whenever a chain commits on either side, a group is
+        cut or cleared, or the target follows the source in another way."""
+        at: dict[tuple[Side, str], tuple[int, int, int]] = {}
+        size = 0
+        for side, tables in _TABLES.items():
+            for name, place in tables.items():
+                memory = self._memory(f"{side.name.lower()}.core.{place}")
+                self._call("record", memory.number)
+                at[side, name] = size, memory.element, memory.rows
+                size += memory.element * memory.rows
+            page = self._memory(f"{side.name.lower()}.core.metadata.page").number
+            for set_ in range(self.geometry.sets):
+                for word in _WATCHED[side]:
+                    self._call("watch", page, wire.SET_PAGE_WORDS * set_ + word)
+        self._tables = Layout(self.geometry, at, size)
 
     def snapshots(self) -> Sequence[Snapshot]:
         """What was logged since the last call."""
         size = ctypes.c_size_t()
         address = self._call("log", ctypes.byref(size))
-        if not size.value:
+        if not size.value or self._tables is None:
             return ()
         data = ctypes.string_at(address, size.value)
-        sets, page = self.geometry.sets, 2 * wire.SET_PAGE_WORDS * self.geometry.sets
-        found = []
-        for at in range(0, len(data), self._log_bytes):
-            clock = int.from_bytes(data[at:at + 8], "little")
-            first, second, third = at + 8, at + 8 + page, at + 8 + 2 * page
-            found.append(Snapshot(clock, Pages(data[first:second], sets),
-                                  Pages(data[second:third], sets),
-                                  data[third:at + self._log_bytes]))
-        return found
+        length = 8 + self._tables.size
+        return [Snapshot(int.from_bytes(data[at:at + 8], "little"), self._tables,
+                         data[at + 8:at + length])
+                for at in range(0, len(data), length)]
 
 
 def _fault_number(mutation: Mutation | None) -> int:

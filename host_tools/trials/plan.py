@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +24,14 @@ from ..errors import UsageError
 
 __all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "geometry_name", "make"]
 
-FORMAT = 1
-CLOCK_HZ = 1_000_000        # so that the host library's times, made for real boards, stay short
-BAUD = 200_000              # five clocks a bit, the fastest: most happens in the fewest clocks
+FORMAT = 2
+CLOCK_HZ = 1_000_000        # the slowest that there is
+BAUD = 200_000              # five clocks a bit: that stands skewed lines, and four would not
+HOST_BAUD = 250_000         # most of a trial goes by on the host's line
 
 
 def _geometry(**sizes: int) -> Geometry:
-    return Geometry(clock_hz=CLOCK_HZ, host_baud=BAUD, link_baud=BAUD, **sizes)
+    return Geometry(clock_hz=CLOCK_HZ, host_baud=HOST_BAUD, link_baud=BAUD, **sizes)
 
 
 # Each is compiled once. They differ in all that shapes the gateware: one link and many, numbers
@@ -64,8 +63,9 @@ Place = tuple[int, int]
 class Step:
     """Something the host does, not before clock ``at``.
 
-    ``chain`` writes ``places`` (``serial`` makes its data); ``destage`` asks for set ``number``;
-    ``assign`` moves volume ``number`` to ``set``, once nothing of its old set is pending.
+    ``chain`` writes ``places`` (``serial`` makes its data), as far as they are in the set of the
+    first; ``destage`` asks for set ``number``; ``assign`` moves volume ``number`` to ``set``, if
+    its old set drains soon.
     """
 
     kind: str
@@ -81,6 +81,10 @@ class Fault:
     """Something that happens to the board at clock ``at``.
 
     ``channel`` writes ``value`` to register ``name`` of the channel emulator of link ``number``.
+    ``restart`` resets the source (``number`` 0) or target (1); with ``value`` 1 its memory is lost.
+    ``host`` befalls the host's line: NOISE damages pieces of what is on it with the chance
+    ``value``, UNPLUGGED (1, then 0) nothing passes, GARBAGE is ``value`` bytes at random, FLOOD
+    that many requests at once; at GONE its program ends, and another comes after ``value`` clocks.
     Faults of one ``group`` belong together: a cut and its end.
     """
 
@@ -164,7 +168,7 @@ def make(seed: int, mutation: str | None = None) -> Trial:
     workload = chance.choice(("sequential", "random", "zipf", "hot", "hot"))
     link_baud = BAUD // chance.choice((1, 1, 1, 2))
     steps, ends = _steps(chance, geometry, workload)
-    faults = _faults(chance, geometry, ends)
+    faults = _Faults(chance, geometry, ends).made() if chance.random() < 0.95 else ()
     mend_at = max([ends, *(fault.at + 1 for fault in faults)])
     return Trial(seed, name, workload, chance.choice((1, 2, 4, 8)),
                  chance.choice((0, 4, 16, 64)), chance.choice((0, 1, 1, 2)), link_baud, mend_at,
@@ -175,11 +179,17 @@ def _steps(chance: random.Random, geometry: Geometry,
            workload: str) -> tuple[tuple[Step, ...], int]:
     """What the host does, and about when it is done if nothing is in its way."""
     sets = [geometry.initial_set(v) for v in range(geometry.volumes)]
+    steps = []
+    if chance.random() < 0.5:
+        for volume in range(geometry.volumes):
+            set_ = chance.randrange(geometry.sets)
+            if set_ != sets[volume] and sets.count(set_) < geometry.volumes_per_set:
+                sets[volume] = set_
+                steps.append(Step("assign", 0, number=volume, set=set_))
     stream = workloads.synthetic(workload, geometry, sets, chance.randrange(1 << 32))
     frame_clocks = 10 * (geometry.track_bytes + 16) * CLOCK_HZ // geometry.host_baud
-    steps = []
     at = 0
-    for serial in range(chance.randint(2, 12)):
+    for serial in range(chance.randint(2, 9)):
         places = tuple((v, t) for v, t, _ in next(stream))
         steps.append(Step("chain", at, serial, places))
         at += frame_clocks * (1 + len(places))
@@ -187,65 +197,112 @@ def _steps(chance: random.Random, geometry: Geometry,
             at += chance.randrange(8_000)
         if chance.random() < 0.05:
             steps.append(Step("destage", at, number=chance.randrange(geometry.sets)))
+        if chance.random() < 0.04:
+            steps.append(Step("assign", at, number=chance.randrange(geometry.volumes),
+                              set=chance.randrange(geometry.sets)))
     return tuple(steps), at
 
 
-NOISE = ("BYTE_ERROR", "FRAME_LOSS", "FRAME_REPEAT", "BYTE_LOSS", "BYTE_INSERT", "BURST")
-START = 3_000       # clocks: before, no link is up
+START = 3_000           # clocks: before, no link is up
+BY_CHANCE = ("BYTE_ERROR", "FRAME_LOSS", "FRAME_REPEAT", "BYTE_LOSS", "BYTE_INSERT", "BURST")
+KINDS = {"cut": 5, "cut_all": 2, "noise": 6, "stuck": 1, "skew": 1, "flap": 1, "restart": 5,
+         "host": 3}
 
 
-def _faults(chance: random.Random, geometry: Geometry, end: int) -> tuple[Fault, ...]:
-    """Pairs of a fault and its end, at any time; in one trial of ten nothing at all."""
-    faults: list[Fault] = []
-    groups = itertools.count()
-    if chance.random() < 0.1:
-        return ()
-    for link in range(geometry.links):
-        if chance.random() < 0.3:
-            faults.append(_channel(0, next(groups), link, "DELAY", chance.randrange(40)))
-    for make_one in chance.choices([_cut, _cut_all, _noise], [4, 2, 4], k=chance.randint(1, 5)):
-        start = chance.randrange(START, max(START + 1, end))
-        faults += make_one(chance, geometry, start, groups)
-    return tuple(sorted(faults, key=lambda fault: fault.at))
+class _Faults:
+    """Makes the faults of a trial: each begins at some time, and ends."""
 
+    def __init__(self, chance: random.Random, geometry: Geometry, end: int) -> None:
+        self.chance = chance
+        self.geometry = geometry
+        self.end = max(START + 1, end)
+        self.faults: list[Fault] = []
+        self._group = 0
 
-def _channel(at: int, group: int, link: int, name: str, value: int) -> Fault:
-    return Fault("channel", at, group, link, name, value)
+    def made(self) -> tuple[Fault, ...]:
+        chance = self.chance
+        self._delays()
+        for kind in chance.choices(list(KINDS), list(KINDS.values()), k=chance.randint(1, 5)):
+            self._group += 1
+            getattr(self, f"_{kind}")(chance.randrange(START, self.end))
+        return tuple(sorted(self.faults, key=lambda fault: fault.at))
 
+    def _delays(self) -> None:
+        chance, links = self.chance, self.geometry.links
+        far = chance.random() < 0.01
+        for link in range(links):
+            self._group += 1
+            if far:
+                self._channel(0, link, "DELAY", 1000 if link % 2 else 1)
+            elif chance.random() < 0.3:
+                self._channel(0, link, "DELAY", chance.randrange(40))
 
-def _duration(chance: random.Random) -> int:
-    """Mostly short; now and then long enough for a link to be given up."""
-    if chance.random() < 0.04:
-        return chance.randrange(100_000, 300_000)
-    return round(math.exp(chance.uniform(math.log(300), math.log(20_000))))
+    def _channel(self, at: int, link: int, name: str, value: int) -> None:
+        self.faults.append(Fault("channel", at, self._group, link, name, value))
 
+    def _link(self) -> int:
+        return self.chance.randrange(self.geometry.links)
 
-def _cut(chance: random.Random, geometry: Geometry, start: int,
-         groups: Iterator[int]) -> list[Fault]:
-    link, group = chance.randrange(geometry.links), next(groups)
-    ways = chance.choice((1, 2, 3, 3))
-    return [_channel(start, group, link, "CONTROL", ways),
-            _channel(start + _duration(chance), group, link, "CONTROL", 0)]
+    def _duration(self) -> int:
+        """Mostly short; now and then long enough for a link to be given up."""
+        if self.chance.random() < 0.03:
+            return self.chance.randrange(60_000, 200_000)
+        return round(math.exp(self.chance.uniform(math.log(300), math.log(20_000))))
 
+    def _for_a_while(self, start: int, link: int, name: str, value: int, after: int = 0,
+                     times: int = 1) -> None:
+        self._channel(start, link, name, value)
+        self._channel(start + times * self._duration(), link, name, after)
 
-def _cut_all(chance: random.Random, geometry: Geometry, start: int,
-             groups: Iterator[int]) -> list[Fault]:
-    group, lasts, gap = next(groups), _duration(chance), chance.choice((0, 0, 3000))
-    return [fault for link in range(geometry.links)
-            for fault in (_channel(start + link * gap, group, link, "CONTROL", 3),
-                          _channel(start + link * gap + lasts, group, link, "CONTROL", 0))]
+    def _cut(self, start: int) -> None:
+        """A link, or one direction of it."""
+        self._for_a_while(start, self._link(), "CONTROL", self.chance.choice((1, 2, 3, 3)))
 
+    def _cut_all(self, start: int) -> None:
+        lasts, gap = self._duration(), self.chance.choice((0, 0, 3000))
+        for link in range(self.geometry.links):
+            self._channel(start + link * gap, link, "CONTROL", 0b11)
+            self._channel(start + link * gap + lasts, link, "CONTROL", 0)
 
-def _noise(chance: random.Random, geometry: Geometry, start: int,
-           groups: Iterator[int]) -> list[Fault]:
-    """One kind of damage on one link; as far as the channel emulator knows it."""
-    link, group = chance.randrange(geometry.links), next(groups)
-    name = chance.choice([name for name in NOISE if name in wire.Channel.__members__])
-    share = math.exp(chance.uniform(math.log(0.001), math.log(0.02)))
-    if name.startswith("FRAME"):
-        share *= 10
-    return [_channel(start, group, link, name, channel.frame_loss_chance(share)),
-            _channel(start + 3 * _duration(chance), group, link, name, 0)]
+    def _stuck(self, start: int) -> None:
+        fault = self.chance.choice((wire.LineFault.STUCK_LOW, wire.LineFault.STUCK_HIGH))
+        self._for_a_while(start, self._link(), "CONTROL",
+                          self.chance.choice((1, 2, 3)) << 2 * fault)
 
+    def _noise(self, start: int) -> None:
+        """One kind of damage on one link, sometimes in one direction."""
+        link, name = self._link(), self.chance.choice(BY_CHANCE)
+        share = math.exp(self.chance.uniform(math.log(0.001), math.log(0.02)))
+        if name.startswith("FRAME"):
+            share *= 10
+        if name == "BURST":
+            self._channel(start, link, "BURST_BYTES", self.chance.randint(1, 60))
+        if self.chance.random() < 0.3:
+            one = self.chance.choice((0x1_5555, 0x2_AAAA))      # of each pair of bits
+            self._for_a_while(start, link, "DIRECTIONS", one, channel.ALL_DIRECTIONS, times=3)
+        self._for_a_while(start, link, name, channel.frame_loss_chance(share), times=3)
 
-Maker = Callable[[random.Random, Geometry, int, Iterator[int]], list[Fault]]
+    def _skew(self, start: int) -> None:
+        share = self.chance.choice((-1, 1)) * channel.MAX_SKEW
+        units = channel.skew_units(share, self.geometry.divisor(self.geometry.link_baud))
+        self._for_a_while(start, self._link(), "SKEW", units, times=3)
+
+    def _flap(self, start: int) -> None:
+        link = self._link()
+        self._channel(start, link, "FLAP_UP", self.chance.randint(1, 6))
+        self._for_a_while(start, link, "FLAP_DOWN", self.chance.randint(1, 5), times=3)
+
+    def _restart(self, start: int) -> None:
+        side = self.chance.choice((0, 1))
+        self.faults.append(Fault("restart", start, self._group, side,
+                                 value=int(self.chance.random() < 0.4)))
+
+    def _host(self, start: int) -> None:
+        chance = self.chance
+        name = chance.choice(("NOISE", "UNPLUGGED", "GARBAGE", "FLOOD", "GONE", "GONE"))
+        value = {"NOISE": channel.frame_loss_chance(0.1), "UNPLUGGED": 1,
+                 "GARBAGE": chance.randint(1, 200), "FLOOD": chance.randint(10, 60),
+                 "GONE": chance.randrange(20_000)}[name]
+        self.faults.append(Fault("host", start, self._group, 0, name, value))
+        if name in ("NOISE", "UNPLUGGED"):
+            self.faults.append(Fault("host", start + self._duration(), self._group, 0, name, 0))

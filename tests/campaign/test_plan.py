@@ -6,7 +6,7 @@ import pytest
 
 from firmware_model import wire
 from host_tools.errors import UsageError
-from host_tools.trials.plan import GEOMETRIES, NOISE, Trial, geometry_name, make
+from host_tools.trials.plan import BY_CHANCE, GEOMETRIES, Trial, geometry_name, make
 
 SEEDS = range(300)
 
@@ -25,8 +25,14 @@ def test_every_kind_of_everything_occurs():
     assert {trial.geometry for trial in trials} == set(GEOMETRIES)
     assert {len(trial.faults) > 0 for trial in trials} == {True, False}
     names = {fault.name for trial in trials for fault in trial.faults if fault.kind == "channel"}
-    assert names >= {"CONTROL", "DELAY", *NOISE}
+    assert names >= {"CONTROL", "DELAY", *BY_CHANCE, "DIRECTIONS", "SKEW",
+                      "FLAP_UP", "FLAP_DOWN", "BURST_BYTES"}
     assert names <= set(wire.Channel.__members__)
+    kinds = {(fault.kind, fault.name) for trial in trials for fault in trial.faults}
+    assert kinds >= {("host", name) for name in ("NOISE", "UNPLUGGED", "GARBAGE", "FLOOD", "GONE")}
+    assert {(fault.number, fault.value) for trial in trials for fault in trial.faults
+            if fault.kind == "restart"} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert {step.kind for trial in trials for step in trial.steps} == {"chain", "destage", "assign"}
 
 
 def test_whatever_breaks_is_mended():
@@ -38,16 +44,21 @@ def test_whatever_breaks_is_mended():
             assert fault.at < trial.mend_at
             assert fault.kind != "channel" or fault.number < GEOMETRIES[trial.geometry].links
             last[fault.group, fault.number, fault.name] = fault.value
+        # The rest is set to what is quiet at the end, or over at once.
         assert all(value == 0 for (_, _, name), value in last.items()
-                   if name not in ("DELAY", "cold", "warm"))
+                   if name in ("CONTROL", "NOISE", "UNPLUGGED", "FLAP_DOWN", *BY_CHANCE))
 
 
 def test_chains_stay_within_a_set_and_the_limit():
     for seed in SEEDS:
         trial = make(seed)
         geometry = GEOMETRIES[trial.geometry]
+        sets = [geometry.initial_set(v) for v in range(geometry.volumes)]
         for step in trial.steps:
-            assert len({geometry.initial_set(v) for v, _ in step.places}) <= 1
+            if step.kind == "assign" and step.at == 0:
+                sets[step.number] = step.set
+                assert sets.count(step.set) <= geometry.volumes_per_set
+            assert len({sets[v] for v, _ in step.places}) <= 1
             assert len(step.places) <= geometry.chain_limit
 
 
@@ -59,7 +70,7 @@ def test_no_two_commands_write_the_same():
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda v: v.update(format=0), "no scenario of format 1"),
+    (lambda v: v.update(format=0), "no scenario of format 2"),
     (lambda v: v.update(geometry="round"), "no geometry 'round'"),
     (lambda v: v.update(mutation="rust"), "rust"),
     (lambda v: v.pop("steps"), "steps"),

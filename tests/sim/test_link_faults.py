@@ -7,10 +7,10 @@ import pytest
 
 from firmware_model import channel, wire
 from firmware_model.wire import ChannelFault, LineFault
-from host_tools.client import Client
-from host_tools.linkpeer import LinkPeer
+from host_tools.trials.oracle import Oracle
 from host_tools.trials.plan import GEOMETRIES
-from host_tools.trials.play import NativeTransport, Oracle, World
+from host_tools.trials.play import JudgedClient
+from host_tools.trials.world import World
 from sim.native import NativeBoard, Side
 
 GEOMETRY = GEOMETRIES["pair"]
@@ -47,11 +47,6 @@ FAULTS = {
 HARMLESS = ("receiver 3 % fast", "receiver 3 % slow")
 
 
-class PlainClient(Client):
-    def make_peer(self):
-        return LinkPeer(wire.Role.HOST, session=7)
-
-
 @pytest.mark.requirement("R19", "R22")
 @pytest.mark.parametrize("name", FAULTS)
 def test_after(name):
@@ -59,10 +54,8 @@ def test_after(name):
     print(f"seed {seed}")
     rng = random.Random(seed)
     board = NativeBoard(GEOMETRY, seed=seed)
-    board.watch_commits()
     world = World(board, (), Oracle(GEOMETRY))
-    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
-    client.on_commit = world.oracle.commit      # which judges every commit of the target
+    client = JudgedClient(world, 7)
 
     def write():
         volume = rng.randrange(GEOMETRY.volumes)
@@ -96,7 +89,7 @@ def test_after(name):
             board.poke(link, register, value)
     client.wait_settled()
     assert board.image(Side.SOURCE) == board.image(Side.TARGET)
-    client.wait_until(lambda: board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, 5.0)
+    client.wait_until(lambda: board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, 25.0)
     assert board.links_up(Side.SOURCE) == board.links_up(Side.TARGET) == 3, "a link stays down"
 
 
@@ -159,10 +152,8 @@ def test_packets_of_a_link_that_dies_go_over_the_other(delay, sooner):
     print(f"seed {seed}")
     rng = random.Random(seed)
     board = NativeBoard(GEOMETRY, delay=delay)
-    board.watch_commits()
     world = World(board, (), Oracle(GEOMETRY))
-    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
-    client.on_commit = world.oracle.commit
+    client = JudgedClient(world, 7)
 
     def write():
         client.write([(volume, 0, rng.randbytes(GEOMETRY.track_bytes))
@@ -196,8 +187,7 @@ def test_the_fastest_links_are_kept_up_with():
     geometry = GEOMETRY
     board = NativeBoard(geometry, link_baud=geometry.clock_hz // 4)
     world = World(board, (), Oracle(geometry))
-    client = PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
-    client.on_commit = world.oracle.commit
+    client = JudgedClient(world, 7)
     for number in range(60):
         volume = number % geometry.volumes
         client.submit([(volume, track, bytes([number + 1] * geometry.track_bytes))

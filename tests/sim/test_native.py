@@ -3,10 +3,10 @@
 import pytest
 
 from firmware_model import wire
-from host_tools.client import Client
-from host_tools.linkpeer import LinkPeer
+from host_tools.trials.oracle import Oracle
 from host_tools.trials.plan import GEOMETRIES
-from host_tools.trials.play import NativeTransport, Oracle, World
+from host_tools.trials.play import JudgedClient
+from host_tools.trials.world import World
 from sim.board import SimulationError
 from sim.native import Event, NativeBoard, Side
 
@@ -14,22 +14,14 @@ GEOMETRY = GEOMETRIES["pair"]
 LONG = 2_000_000
 
 
-class PlainClient(Client):
-    """Its first session has a number of its own choice: nothing is left to chance."""
-
-    def make_peer(self):
-        return LinkPeer(wire.Role.HOST, session=7)
-
-
 def connect(board):
     world = World(board, (), Oracle(board.geometry))
-    return world, PlainClient(NativeTransport(world, Side.SOURCE), role=wire.Role.SOURCE)
+    return world, JudgedClient(world, 7)
 
 
 def write_a_little(board):
     """Two chains, destaged; every byte that the host got on the way."""
     world, client = connect(board)
-    client.on_commit = world.oracle.commit
     for number in range(2):
         client.write([(0, number, bytes([number + 1] * GEOMETRY.track_bytes))])
     client.wait_settled()
@@ -53,14 +45,12 @@ def test_equal_calls_give_equal_results_to_the_last_bit():
 
 def test_what_is_seen_is_what_the_host_reads():
     board = NativeBoard(GEOMETRY)
-    board.watch_commits()
     world, client = connect(board)
-    client.on_commit = world.oracle.commit
     assert client.geometry == GEOMETRY
     for number in range(3):
         client.write([(0, 4, bytes([number + 1] * 16)), (1, number, bytes([number + 9] * 16))])
         client.wait_settled()
-    assert world.oracle.prefix[0] == 3
+    assert world.oracle.source == client.read_image()
     assert client.read_image() == board.image(Side.SOURCE) == board.image(Side.TARGET)
     assert any(board.image(Side.TARGET))
     assert board.pages(Side.SOURCE).chains(0) == board.pages(Side.TARGET).chains(0) == 3
@@ -68,20 +58,37 @@ def test_what_is_seen_is_what_the_host_reads():
     assert board.counters(Side.SOURCE)[wire.Counter.CHAINS] == client.counters()["chains"] == 3
 
 
-def test_a_snapshot_is_taken_in_the_clock_of_the_commit():
+def test_a_snapshot_is_taken_in_the_clock_of_the_change():
     board = NativeBoard(GEOMETRY)
-    board.watch_commits()
-    _, client = connect(board)
+    world, client = connect(board)
+    taken = []
+
+    def look():
+        for snapshot in board.snapshots():
+            taken.append(snapshot)
+            world.oracle.look(snapshot)
+
+    world._look = look
     client.submit([(0, 4, bytes([7] * 16)), (1, 1, bytes([8] * 16))])
     client.destage()
-    taken = []
-    client.transport._world._look = lambda: taken.extend(board.snapshots())
-    client.wait_until(lambda: bool(taken), 1.0)
-    one, = taken
-    assert (one.source.chains(0), one.target.chains(0), one.source.acked(0)) == (1, 1, 0)
-    assert one.image == board.image(Side.TARGET)
-    assert one.image.count(7) == one.image.count(8) == 16
-    assert one.clock <= board.clock
+
+    def at(side):
+        return [one for one in taken if one.pages(side).chains(0) == 1]
+
+    client.wait_until(lambda: bool(at(Side.TARGET)), 5.0)
+    here, there = at(Side.SOURCE)[0], at(Side.TARGET)[0]
+    assert here.clock < there.clock <= board.clock
+    assert here.pages(Side.SOURCE).acked(0) == there.pages(Side.SOURCE).acked(0) == 0
+    assert not any(here.image(Side.TARGET))
+    assert here.image(Side.SOURCE) == there.image(Side.TARGET) == board.image(Side.TARGET)
+    assert here.image(Side.SOURCE).count(7) == here.image(Side.SOURCE).count(8) == 16
+    written = [GEOMETRY.index(0, 4), GEOMETRY.index(1, 1)]
+    assert [n for n, track in enumerate(here.tracks()) if track.pending] == written
+    assert not any(track.packet or track.waiter for track in here.tracks())
+    assert [track.slot for track in here.tracks()] == list(here.slots())
+    assert here.links()[written[0]] == (written[1], False)
+    assert here.volumes() == board.volumes() == [(0, False)] * GEOMETRY.volumes
+    assert all(there.tracks()[index].packet for index in written)
 
 
 def test_a_poke_reaches_the_channel_and_leaves_the_host_line_alone():
