@@ -1,7 +1,7 @@
 """Logical volumes: which set each belongs to, and who waits for a reconnect."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -142,12 +142,28 @@ class VolumeMap(wiring.Component):
         return m
 
 
+class _Kind(enum.Enum, shape=1):
+    """What is kept of a volume, in words of 16 bits, the lowest first."""
+
+    SINCE = 0       # when it was disconnected
+    NEWS = 1        # for how long, and the track whose commit ended it
+
+
+_LAST_WORD = 2      # of a time; only its lowest bit counts
+_TRACK_WORD = 3     # of the news
+
+
 class Reconnects(wiring.Component):
     """Times disconnects and tells the host of reconnects.
 
-    Nobody waits for it: a disconnect or reconnect is one pulse, at most one each a clock, and
-    the news waits as a bit a volume until the host line takes it. If a volume is disconnected and
-    reconnected again before that, one RECONNECT tells of both, with the later's figures.
+    Nobody waits for it: a disconnect or reconnect is one pulse, and the news waits as a bit a
+    volume until the host line takes it. If a volume is disconnected and reconnected again before
+    that, one RECONNECT tells of both, with the later's figures.
+
+    Times go through one block RAM, 16 bits a clock. So a pulse is timed a little later than it
+    comes: by 3 clocks if it comes alone, by at most ``32 + 16 * volumes``. A volume must stay as it is for that long: that is less than a chain
+    needs to reach the target, or the host's next frame to come, and volumes that are reconnected
+    all at once come before one that is disconnected.
 
     Parameters
     ----------
@@ -183,67 +199,122 @@ class Reconnects(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        news_layout = data.StructLayout({"track": g.track_bits, "clocks": 32})
-        m.submodules.since = since = Memory(shape=STAMP_BITS, depth=g.volumes, init=[])
-        m.submodules.news = news = Memory(shape=news_layout, depth=g.volumes, init=[])
-        since_in, since_out = since.write_port(), since.read_port()
-        news_in, news_out = news.write_port(), news.read_port()
-
-        m.d.comb += [
-            since_in.addr.eq(self.disconnect_volume),
-            since_in.data.eq(self.now),
-            since_in.en.eq(self.disconnect),
-            since_out.addr.eq(self.reconnect_index[g.track_bits:]),
-        ]
         m.d.sync += self.disconnected.eq(self.disconnected + self.disconnect - self.reconnect)
 
-        # A reconnect: read the stamp, then write what is to be told and raise the bit.
-        noting = Signal()
-        index = Signal.like(self.reconnect_index)
-        until = Signal.like(self.now)
-        clocks = Signal(STAMP_BITS)
-        m.d.sync += noting.eq(self.reconnect)
-        with m.If(self.reconnect):
-            m.d.sync += [index.eq(self.reconnect_index), until.eq(self.now)]
-        m.d.comb += [
-            clocks.eq(until - since_out.data),
-            news_in.addr.eq(index[g.track_bits:]),
-            news_in.data.track.eq(index),
-            news_in.data.clocks.eq(Mux(clocks[32:].any(), 0xFFFFFFFF, clocks)),
-            news_in.en.eq(noting),
+        # What is to be done, and for which volume.
+        gone = Signal()                 # ``gone_volume`` is to be stamped
+        gone_volume = Signal(g.volume_bits)
+        back = Signal(g.volumes)        # reconnected, to be timed
+        waiting = Signal(g.volumes)     # timed, to be told
+        volume = Signal(g.volume_bits)
+        here = Signal(g.volumes)
+        timed, told = Signal(), Signal()
+        m.d.comb += here.eq(1 << volume)
+        m.d.sync += [
+            back.eq((back & ~Mux(timed, here, 0)) | Mux(
+                self.reconnect, 1 << self.reconnect_index[g.track_bits:], 0)),
+            waiting.eq((waiting & ~Mux(told, here, 0)) | Mux(timed, here, 0)),
         ]
 
-        waiting = Signal(g.volumes)
-        told = Signal(g.volumes)
-        m.d.sync += waiting.eq((waiting & ~told) | (noting << news_in.addr)[:g.volumes])
+        # Four words of each volume and either kind.
+        m.submodules.words = words = Memory(shape=16, depth=8 << g.volume_bits, init=[],
+                                            attrs={"ram_style": "block"})
+        write, read = words.write_port(), words.read_port()
+        word = Signal(2)
+        kind = Signal(_Kind)
+        write_kind = Signal(_Kind)
 
-        volume = Signal(range(g.volumes))
-        m.d.comb += news_out.addr.eq(volume)
+        # The track is noted in the clock of the pulse; who else writes gives way.
+        carry = Signal()
+        stamp = Signal(16)              # of now
+        passed = Signal(17)             # stamp - what is read, and no borrow
+        m.d.comb += [
+            stamp.eq(self.now.word_select(word[0], 16)),
+            passed.eq(stamp + Cat(~read.data, C(0, 1)) + carry),
+            read.addr.eq(Cat(word, kind, volume)),
+            read.en.eq(~self.reconnect),
+            write.addr.eq(Cat(word, write_kind, volume)),
+            write.data.eq(Mux(write_kind == _Kind.SINCE, stamp, passed)),
+        ]
+        with m.If(word == _LAST_WORD):
+            m.d.comb += stamp[0].eq(self.now[32])
+        with m.If(self.reconnect):
+            m.d.comb += [
+                write.addr.eq(Cat(C(_TRACK_WORD, 2), _Kind.NEWS,
+                                  self.reconnect_index[g.track_bits:])),
+                write.data.eq(self.reconnect_index[:g.track_bits]),
+                write.en.eq(1),
+            ]
 
-        def step():
-            m.d.sync += volume.eq(Mux(volume == g.volumes - 1, 0, volume + 1))
-
-        news_header = Signal(header(Type.RECONNECT))
+        news = Signal(header(Type.RECONNECT))
         frame = self.descriptors.payload
-        m.d.comb += [frame.type.eq(Type.RECONNECT), frame.header.eq(news_header)]
+        offered = self.descriptors.valid
+        m.d.comb += [frame.type.eq(Type.RECONNECT), frame.header.eq(news)]
+        with m.If(self.descriptors.ready):
+            m.d.sync += offered.eq(0)
         with m.FSM():
-            with m.State("FIND_NEWS"):
-                with m.If(waiting.bit_select(volume, 1)):
+            with m.State("FIND_WORK"):
+                # All words of a stamp must be of one time: not while a carry is about to run
+                # from one to the next.
+                calm = ~self.now[4:16].all()
+                m.d.sync += [word.eq(0), carry.eq(1)]
+                with m.If((back & here).any() & calm):
+                    m.next = "READ_STAMP"
+                with m.Elif(back.any()):
+                    self._step(m, volume)
+                with m.Elif(gone & calm):
+                    m.d.sync += [gone.eq(0), volume.eq(gone_volume)]
+                    m.next = "WRITE_STAMP"
+                with m.Elif((waiting & here).any() & ~offered):
+                    m.d.sync += word.eq(_TRACK_WORD)
                     m.next = "READ_NEWS"
-                with m.Elif(waiting.any()):
-                    step()
+                with m.Elif(waiting.any() & ~offered):
+                    self._step(m, volume)
+
+            with m.State("WRITE_STAMP"):
+                with m.If(~self.reconnect):
+                    m.d.comb += write.en.eq(1)
+                    m.d.sync += word.eq(word + 1)
+                    with m.If(word == _LAST_WORD):
+                        m.next = "FIND_WORK"
+
+            with m.State("READ_STAMP"):
+                with m.If(read.en):
+                    m.next = "WRITE_CLOCKS"
+            with m.State("WRITE_CLOCKS"):
+                m.d.comb += write_kind.eq(_Kind.NEWS)
+                with m.If(~self.reconnect):
+                    m.d.comb += write.en.eq(1)
+                    m.d.sync += [word.eq(word + 1), carry.eq(passed[16])]
+                    m.next = "READ_STAMP"
+                    with m.If(word == _LAST_WORD):
+                        m.d.comb += timed.eq(1)
+                        m.next = "FIND_WORK"
+
             with m.State("READ_NEWS"):
-                # The bit falls before the read: news that come in this clock raise it again.
-                m.d.comb += told.eq(1 << volume)
-                m.next = "COPY_NEWS"
+                m.d.comb += kind.eq(_Kind.NEWS)
+                with m.If(read.en):
+                    m.next = "COPY_NEWS"
             with m.State("COPY_NEWS"):
-                m.d.sync += [news_header.volume.eq(volume),
-                             news_header.track.eq(news_out.data.track),
-                             news_header.clocks.eq(news_out.data.clocks)]
-                m.next = "TELL_HOST"
-            with m.State("TELL_HOST"):
-                m.d.comb += self.descriptors.valid.eq(1)
-                with m.If(self.descriptors.ready):
-                    step()
-                    m.next = "FIND_NEWS"
+                m.d.sync += word.eq(word + 1)
+                m.next = "READ_NEWS"
+                with m.Switch(word):
+                    with m.Case(_TRACK_WORD):
+                        m.d.sync += news.track.eq(read.data)
+                    with m.Case(0):
+                        m.d.sync += news.clocks[:16].eq(read.data)
+                    with m.Case(1):
+                        m.d.sync += news.clocks[16:].eq(read.data)
+                    with m.Case(_LAST_WORD):
+                        with m.If(read.data[0]):
+                            m.d.sync += news.clocks.eq(0xFFFFFFFF)
+                        m.d.comb += told.eq(1)
+                        m.d.sync += [news.volume.eq(volume), offered.eq(1)]
+                        m.next = "FIND_WORK"
+        # After the machine, so that a pulse in the clock of a visit is not lost.
+        with m.If(self.disconnect):
+            m.d.sync += [gone.eq(1), gone_volume.eq(self.disconnect_volume)]
         return m
+
+    def _step(self, m, volume):
+        m.d.sync += volume.eq(Mux(volume == self.geometry.volumes - 1, 0, volume + 1))

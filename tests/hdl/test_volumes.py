@@ -24,6 +24,7 @@ async def pulse(ctx, dut, name, operand, value):
     ctx.set(getattr(dut, name), 1)
     await ctx.tick()
     ctx.set(getattr(dut, name), 0)
+    await ticks(ctx, 32)                # until it has been timed
 
 
 class Rig(SourceTables):
@@ -134,7 +135,7 @@ def test_reconnect_tells_volume_track_and_time():
 
 
 @pytest.mark.parametrize(("start", "end", "clocks"), [
-    ((1 << STAMP_BITS) - 10, 20, 30),       # the counter wraps
+    ((1 << STAMP_BITS) - 20, 20, 40),       # the counter wraps
     (5, 5 + 0x1_0000_0000, 0xFFFFFFFF),     # saturates
     (5, 4 + 0x1_0000_0000, 0xFFFFFFFF),
     (5, 3 + 0x1_0000_0000, 0xFFFFFFFE),
@@ -195,5 +196,51 @@ def test_back_to_back_reconnects():
         ctx.set(dut.reconnect, 0)
         found = {await news(ctx, dut) for _ in range(3)}
         assert found == {(v, v, 100 - 10 * v) for v in range(3)}
+
+    simulate(dut, bench)
+
+
+def test_times_are_right_while_the_clock_runs():
+    """Wherever carries run through the clock, and whatever else is being timed."""
+    rng = seeded(14)
+    dut = Reconnects(SMALL)
+    starts = [0, 0xFFE0, 0xFFF0, 0xFFFC, 0xFFFF, 0x1FFF8, 0xFFFF_FFF8, (1 << STAMP_BITS) - 40]
+
+    async def bench(ctx):
+        clock = 0
+
+        async def run(clocks):
+            nonlocal clock
+            for _ in range(clocks):
+                await ctx.tick()
+                clock = (clock + 1) % (1 << STAMP_BITS)
+                ctx.set(dut.now, clock)
+
+        async def strike(name, operand, value):
+            ctx.set(getattr(dut, operand), value)
+            ctx.set(getattr(dut, name), 1)
+            await run(1)
+            ctx.set(getattr(dut, name), 0)
+
+        for start in starts:
+            clock = start
+            ctx.set(dut.now, clock)
+            want = {}
+            for volume in range(3):
+                want[volume] = -clock
+                await strike("disconnect", "disconnect_volume", volume)
+                await run(rng.randrange(40, 50))
+            await run(rng.randrange(30))
+            for volume in rng.sample(range(3), 3):
+                want[volume] = (want[volume] + clock) % (1 << STAMP_BITS)
+                await strike("reconnect", "reconnect_index", SMALL.index(volume, volume))
+                await run(rng.choice((0, 1, 5, 40)))
+            await run(100)
+            for _ in range(3):
+                volume, track, clocks = await news(ctx, dut)
+                assert track == volume
+                assert abs(clocks - want[volume]) <= 32 + 16 * 3, (hex(start), volume)
+            await run(20)
+            assert not ctx.get(dut.descriptors.valid)
 
     simulate(dut, bench)
