@@ -23,7 +23,7 @@ class Tally:
     """How one counter is fed.
 
     amount : bits of what is added in one clock.
-    pending : bits of what may gather before the scan comes by (see :class:`Counters`).
+    pending : bits of what may gather until the scan comes by again (see :class:`Counters`).
     """
 
     amount: int = 1
@@ -43,10 +43,11 @@ def link_tallies():
 class Counters(wiring.Component):
     """32-bit wrapping counters; adding is one clock and never refused.
 
-    Increments gather in a small accumulator a counter; a scan that runs only while one of them is
-    not zero adds them to the memory, one counter in 1 or 2 clocks, with at most one bus access (2
-    clocks) between two. So one counter is visited every ``max_gap`` clocks: 4 a memory word, 192
-    with two links. **No event is lost** if less than ``2**pending`` gathers in that time. With the
+    Every counter has its lowest bits in flip-flops, where events are counted. A scan goes through
+    the memory and brings each word up to the lowest bits as they are by then: 2 clocks a word, with
+    at most one bus access (2 clocks) between two. It runs from the first event until a round after
+    the last. So one counter is visited every ``max_gap`` clocks: 4 a memory word, 192 with two
+    links. **No event is lost** if less than ``2**pending`` gathers in that time. With the
     default of 2 bits that is three events: frames are at least 700 clocks apart.
 
     A value read over the bus may lack what happened in the last ``max_gap`` clocks. Counters start
@@ -91,41 +92,41 @@ class Counters(wiring.Component):
         write = memory.write_port()
 
         at = Signal(range(self.depth))      # scan position
-        clear = Signal()                    # the accumulator at ``at`` is being emptied
-        gathered = Signal(16)               # its value
+        lowest = Signal(16)                 # bits of the counter at ``at``, as they are now
+        mask = Signal(16)                   # which of them there are
+        fresh = Signal(reset_less=True)     # there was an event in this round
+        running = Signal()                  # or in the one before
+        behind = Signal(16)                 # what the memory's word lacks
 
-        accumulators = {}
-        for place, tally, amount in self._sources():
-            pending = accumulators[place] = Signal(tally.pending, name=f"pending_{place}")
-            m.d.sync += pending.eq(Mux(clear & (at == place), 0, pending) + amount)
+        # A reset must not part these bits from those in memory.
         with m.Switch(at):
-            for place, pending in accumulators.items():
+            for place, tally, amount in self._sources():
+                count = Signal(tally.pending, name=f"count_{place}", reset_less=True)
+                m.d.sync += count.eq(count + amount)
                 with m.Case(place):
-                    m.d.comb += gathered.eq(pending)
+                    m.d.comb += [lowest.eq(count), mask.eq((1 << tally.pending) - 1)]
+        m.d.comb += [
+            read.addr.eq(at),
+            write.addr.eq(at),
+            behind.eq((lowest - read.data) & mask),
+            write.data.eq(read.data + behind),
+        ]
 
         known, place = self._decode(m)
-        adding = Signal(16)
-
-        def advance():
-            return at.eq(Mux(at == self.depth - 1, 0, at + 1))
-
         answered = Signal()                 # let the scan take a step before the next bus access
-        m.d.comb += [read.addr.eq(at), write.addr.eq(at), write.data.eq(read.data + adding)]
         with m.FSM():
             with m.State("WATCH"):
                 m.d.sync += answered.eq(0)
                 with m.If(self.bus.req & ~answered):
                     m.d.comb += read.addr.eq(place)
                     m.next = "ANSWER"
-                with m.Elif(gathered.any()):
-                    m.d.comb += clear.eq(1)
-                    m.d.sync += adding.eq(gathered)
-                    m.next = "ADD"
-                with m.Elif(Cat(accumulators.values()).any()):
-                    m.d.sync += advance()
-            with m.State("ADD"):
+                with m.Elif(fresh | running):
+                    m.next = "BRING_UP"
+            with m.State("BRING_UP"):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += advance()
+                m.d.sync += at.eq(at + 1)
+                with m.If(at == self.depth - 1):
+                    m.d.sync += [at.eq(0), fresh.eq(0), running.eq(fresh)]
                 m.next = "WATCH"
             with m.State("ANSWER"):
                 m.d.comb += [self.bus.ack.eq(1), self.bus.rdata.eq(read.data)]
@@ -135,6 +136,9 @@ class Counters(wiring.Component):
                 with m.Elif(self.bus.we):
                     m.d.comb += self.bus.code.eq(Code.READ_ONLY)
                 m.next = "WATCH"
+        # After the machine, so that an event in the clock that ends a round is not lost.
+        with m.If(Cat(self.add, self.links).any()):
+            m.d.sync += fresh.eq(1)
         return m
 
     def _sources(self):
