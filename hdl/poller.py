@@ -29,14 +29,16 @@ class Poller(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ticks = Signal(24)          # since the last poll
-        following = Signal(25)
+        # -2 - the ticks since the last poll: so one carry chain without an inverter tells whether
+        # there is one less than ``interval`` of them.
+        left = Signal(24, init=(1 << 24) - 2)
+        early = Signal(25)
         m.d.comb += [
-            following.eq(ticks + 1),
-            self.due.eq(self.tick & self.interval.any() & (following >= self.interval)),
+            early.eq(self.interval + left),
+            self.due.eq(self.tick & self.interval.any() & ~early[24]),
         ]
         with m.If(self.due | ~self.interval.any()):
-            m.d.sync += ticks.eq(0)
+            m.d.sync += left.eq(-2)
         with m.Elif(self.tick):
-            m.d.sync += ticks.eq(following)
+            m.d.sync += left.eq(left - 1)
         return m

@@ -11,7 +11,9 @@ from firmware_model.wire import Code, Reg, Role
 from .frame import longest_frame
 from .interfaces import RegisterPort
 
-__all__ = ["POLL_INTERVAL_RESET", "Registers", "group_timeout_reset"]
+__all__ = ["CLOCK_BITS", "POLL_INTERVAL_RESET", "Registers", "group_timeout_reset"]
+
+CLOCK_BITS = 33     # one above the 32 that a time has: the carry tells that it overflowed
 
 POLL_INTERVAL_RESET = 64        # of 256 clocks: a millisecond or so, near real time
 
@@ -74,6 +76,8 @@ class Registers(wiring.Component):
     links_up : In(links)
     slow_tick, poll_tick : Out(1)
         One clock in each ``SLOW_TICK`` and ``POLL_UNIT``.
+    clock : Out(CLOCK_BITS)
+        Clocks since reset.
     disconnected : In(8), credit : In(17)
         Source only.
     poll_interval : Out(24)
@@ -101,6 +105,7 @@ class Registers(wiring.Component):
             "links_up": In(geometry.links),
             "slow_tick": Out(1),
             "poll_tick": Out(1),
+            "clock": Out(CLOCK_BITS),
         }
         self._windows = ["counters", "pages"]
         if role is Role.SOURCE:
@@ -118,7 +123,9 @@ class Registers(wiring.Component):
         if channel:
             members["channel"] = Out(RegisterPort())
             self._windows.append("channel")
-        self._cycles = Signal(64)       # an attribute so that tests need not wait for years
+        # Attributes so that tests need not wait for years.
+        self._cycles = Signal(CLOCK_BITS)
+        self._cycles_high = Signal(32)
         super().__init__(members)
 
     def constants(self):
@@ -139,7 +146,7 @@ class Registers(wiring.Component):
         m = Module()
         bus = self.bus
         cycles = self._cycles
-        cycles_high = Signal(32)
+        m.d.comb += self.clock.eq(cycles)
         # Registers, so that the many who wait for a tick do not all look at ``cycles`` every clock:
         # that is the same to the gateware, and much to its simulation.
         m.d.sync += [
@@ -170,6 +177,7 @@ class Registers(wiring.Component):
             with m.If(self.slow_tick & self.hold):
                 m.d.sync += left.eq(left - 1)
 
+        takes_low, takes_high = self._count_high_cycles(m)
         with m.Switch(bus.addr):
             for address, constant in self.constants().items():
                 with m.Case(address):
@@ -179,9 +187,10 @@ class Registers(wiring.Component):
             with m.Case(Reg.LIFE):
                 m.d.comb += [known.eq(1), value.eq(self.life)]
             with m.Case(Reg.CYCLES):
-                m.d.comb += [known.eq(1), is_cycles.eq(1)]
+                m.d.comb += [known.eq(1), is_cycles.eq(1), takes_low.eq(answer & ~bus.we)]
             with m.Case(Reg.CYCLES_HIGH):
-                m.d.comb += [known.eq(1), value.eq(cycles_high)]
+                m.d.comb += [known.eq(1), value.eq(self._cycles_high),
+                             takes_high.eq(answer & ~bus.we)]
             with m.Case(Reg.FREE_SLOTS):
                 m.d.comb += [known.eq(1), value.eq(self.free_slots)]
             with m.Case(Reg.LINKS_UP):
@@ -192,10 +201,6 @@ class Registers(wiring.Component):
                 self._hold_case(m, left, known, writable, value, fits, settled, write)
 
         m.d.sync += ack.eq(0)
-        read_cycles = Signal()
-        m.d.comb += read_cycles.eq(answer & ~bus.we & is_cycles)
-        with m.If(read_cycles):
-            m.d.sync += cycles_high.eq(cycles[32:])
         with m.If(answer & settled):
             m.d.sync += [ack.eq(1), rdata.eq(Mux(is_cycles, cycles[:32], value)),
                          code.eq(Code.OK)]
@@ -208,6 +213,22 @@ class Registers(wiring.Component):
         with m.If(local):
             m.d.comb += [bus.ack.eq(ack), bus.rdata.eq(rdata), bus.code.eq(code)]
         return m
+
+    def _count_high_cycles(self, m):
+        """The high word of CYCLES, latched without a copy: its carry waits while it is latched.
+
+        It waits no longer than to the middle of the low word's round, or the next one would be
+        lost. Returns what is to be 1 while the low, and the high word is read.
+        """
+        takes_low, takes_high = Signal(), Signal()
+        latched, owed = Signal(), Signal()
+        with m.If(takes_low | takes_high):
+            m.d.sync += latched.eq(takes_low)
+        with m.If(owed & (takes_low | ~latched | self._cycles[31])):
+            m.d.sync += [self._cycles_high.eq(self._cycles_high + 1), owed.eq(0)]
+        with m.If(self._cycles[:32].all()):
+            m.d.sync += owed.eq(1)
+        return takes_low, takes_high
 
     def _forward(self, m, local, port, low, high):
         """Pass addresses ``low..high`` on to ``port``."""

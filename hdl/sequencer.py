@@ -108,7 +108,7 @@ class Sequencer(wiring.Component):
     A set that does not run asks at every slow tick. One that is resyncing is so until everything up
     to chain RESYNC_LOW, RESYNC_HIGH has committed and the target knows it (RESYNCED).
 
-    A cut takes ``2 * tracks + 14`` clocks under the lock and a clear ``2 * tracks + 17``, whatever
+    A cut takes ``2 * tracks + 14`` clocks under the lock and a clear ``2 * tracks + 16``, whatever
     the number of tracks of the volumes (I10). Nothing is awaited under the lock.
 
     Parameters
@@ -232,18 +232,25 @@ class Sequencer(wiring.Component):
         sent = Signal(16)
         next_ = Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
-        in_flight = Signal(16)
+        in_flight = Signal(range(g.groups_in_flight + 1))
         oldest = Signal(16)             # group that is cleared next
-        m.d.comb += [in_flight.eq(next_ - 1 - done), oldest.eq(done + 1),
-                     runs.eq((self.running & here).any())]
+        # DONE <= SENT < NEXT, and NEXT - 1 - DONE is bounded: a few bits tell them apart.
+        few = len(in_flight)
+        all_sent = Signal()
+        m.d.comb += [
+            in_flight.eq(next_[:few] - 1 - done[:few]),
+            all_sent.eq((next_[:few] - 1 - sent[:few])[:few] == 0),
+            oldest.eq(done + 1),
+            runs.eq((self.running & here).any()),
+        ]
 
         # A walk over the tracks of a group.
         head = Signal(g.track_index_bits)
         index = Signal(g.track_index_bits)
         count = Signal(8)
         room = Signal(8)                # of the group being cut
-        chains = Signal(8)              # of the group being cleared
-        acked = Signal(32)
+        chains = Signal(8)              # of the group being cleared, or what is to be added
+        added = Signal(17)
         m.d.comb += [
             meta.state_addr.eq(index),
             meta.link_addr.eq(index),
@@ -252,6 +259,7 @@ class Sequencer(wiring.Component):
             self.notice.set.eq(set_),
             self.request.set.eq(set_),
             self.scan.set.eq(set_),
+            added.eq(meta.page_rdata + chains),
         ]
 
         pages = PageAccess(g, meta, set_)
@@ -335,21 +343,23 @@ class Sequencer(wiring.Component):
                     with m.Case(Task.AGE):
                         with m.If(~runs):
                             m.d.comb += self.request.ask.eq(1)
-                        with m.Elif((in_flight != 0) & (sent == (next_ - 1)[:16])):
+                        with m.Elif((in_flight != 0) & all_sent):
+                            m.d.comb += pages.look(SetWord.AGE)
+                            m.d.sync += chains.eq(~word.all())
                             m.next = "WRITE_AGE"
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
                                 m.next = "REWIND_SENT"
 
             self._cut(m, pages, here, next_, word, head, index, count, room, drop_destage,
                       drop_poll)
-            self._clear(m, pages, here, done, sent, oldest, index, count, chains, acked, blocked)
+            self._clear(m, pages, here, done, sent, oldest, index, count, chains, added, blocked)
 
             self._step(m, pages, here, word)
-            self._end_resync(m, pages, here, flags, acked)
+            self._end_resync(m, pages, here, flags, word)
 
             # -- send again
             with m.State("WRITE_AGE"):
-                m.d.comb += pages.put(SetWord.AGE, Mux(word.all(), word, word + 1))
+                m.d.comb += pages.put(SetWord.AGE, added[:16])
                 m.next = "CHOOSE_WORK"
             with m.State("REWIND_SENT"):
                 # The dispatcher may be in the middle of the oldest group: told even if SENT is
@@ -419,24 +429,29 @@ class Sequencer(wiring.Component):
             m.next = "REWIND_SENT"
 
     def _end_resync(self, m, pages, here, flags, end):
-        """Everything is acknowledged: has the resynchronisation come to its end?"""
+        """Everything is acknowledged: has the resynchronisation come to its end?
+
+        ``end`` is a word of its last chain's number.
+        """
         found = pages.found
-        borrow = Signal()               # of ACKED - end
+        borrow = Signal()               # of ACKED - end, from the low word
+        short = Signal(17)
+        m.d.comb += short.eq(found - end - borrow)
         with m.State("READ_END_LOW"):
-            m.d.comb += pages.look(SetWord.RESYNC_HIGH)
-            m.d.sync += end[:16].eq(found)
-            m.next = "READ_END_HIGH"
-        with m.State("READ_END_HIGH"):
             m.d.comb += pages.look(SetWord.ACKED_LOW)
-            m.d.sync += end[16:].eq(found)
+            m.d.sync += [end.eq(found), borrow.eq(0)]
             m.next = "COMPARE_LOW"
         with m.State("COMPARE_LOW"):
+            m.d.comb += pages.look(SetWord.RESYNC_HIGH)
+            m.d.sync += borrow.eq(short[16])
+            m.next = "READ_END_HIGH"
+        with m.State("READ_END_HIGH"):
             m.d.comb += pages.look(SetWord.ACKED_HIGH)
-            m.d.sync += borrow.eq(found < end[:16])
+            m.d.sync += end.eq(found)
             m.next = "COMPARE_HIGH"
         with m.State("COMPARE_HIGH"):
             m.next = "CHOOSE_WORK"
-            with m.If((found < end[16:]) | ((found == end[16:]) & borrow)):
+            with m.If(short[16]):
                 pass
             with m.Elif((flags & TargetFlag.INCONSISTENT).any()):
                 m.d.comb += self.request.resynced.eq(1)
@@ -498,7 +513,7 @@ class Sequencer(wiring.Component):
             ]
             m.next = "CHOOSE_WORK"
 
-    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, acked, blocked):
+    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, added, blocked):
         """Clear the oldest group, let go of the lock, and look whether there is another."""
         meta = self.meta
         state, volume = meta.state_rdata, meta.volume_rdata
@@ -546,20 +561,16 @@ class Sequencer(wiring.Component):
             m.next = "READ_ACKED_LOW"
         with m.State("READ_ACKED_LOW"):
             m.d.comb += pages.look(SetWord.ACKED_LOW)
+            m.next = "WRITE_ACKED_LOW"
+        with m.State("WRITE_ACKED_LOW"):
+            m.d.comb += pages.put(SetWord.ACKED_LOW, added[:16])
+            m.d.sync += chains.eq(added[16])
             m.next = "READ_ACKED_HIGH"
         with m.State("READ_ACKED_HIGH"):
             m.d.comb += pages.look(SetWord.ACKED_HIGH)
-            m.d.sync += acked[:16].eq(meta.page_rdata)
-            m.next = "COUNT_ACKED"
-        with m.State("COUNT_ACKED"):
-            m.d.comb += meta.req.eq(1)
-            m.d.sync += acked.eq(Cat(acked[:16], meta.page_rdata) + chains)
-            m.next = "WRITE_ACKED_LOW"
-        with m.State("WRITE_ACKED_LOW"):
-            m.d.comb += pages.put(SetWord.ACKED_LOW, acked[:16])
             m.next = "WRITE_ACKED_HIGH"
         with m.State("WRITE_ACKED_HIGH"):
-            m.d.comb += pages.put(SetWord.ACKED_HIGH, acked[16:])
+            m.d.comb += pages.put(SetWord.ACKED_HIGH, added[:16])
             m.next = "NOTE_PROGRESS"
         with m.State("NOTE_PROGRESS"):
             m.d.comb += [*pages.put(SetWord.AGE, 0), self.group_done.eq(1)]

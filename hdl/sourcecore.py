@@ -16,7 +16,7 @@ from .resync import Resync
 from .sequencer import Sequencer, StatusFilter
 from .slotwriter import SlotWriter
 from .system import Core
-from .volumes import STAMP_BITS, Reconnects, VolumeMap
+from .volumes import Reconnects, VolumeMap
 from .writeset import SinkRouter
 
 __all__ = ["SourceCore"]
@@ -126,11 +126,9 @@ class SourceCore(Core):
         ]
 
         # -- collision, destage, reconnect ----------------------------------------------------
-        clock = Signal(STAMP_BITS)
-        m.d.sync += clock.eq(clock + 1)
         m.d.comb += [
             volumes.chain_open.eq(chain.chain_open),
-            reconnects.now.eq(clock),
+            reconnects.now.eq(registers.clock),
             reconnects.disconnect.eq(chain.disconnect),
             reconnects.disconnect_volume.eq(chain.disconnect_volume),
             reconnects.reconnect.eq(sequencer.reconnect),

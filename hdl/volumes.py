@@ -9,10 +9,9 @@ from firmware_model.wire import Code, Reg, SetWord, Type
 
 from .interfaces import Descriptor, MetadataPort, RegisterPort, SourceState, header
 from .metadata import PageAccess
+from .registers import CLOCK_BITS
 
-__all__ = ["STAMP_BITS", "Reconnects", "VolumeMap"]
-
-STAMP_BITS = 33     # one above the 32 that are reported: the carry tells that they overflowed
+__all__ = ["Reconnects", "VolumeMap"]
 
 
 class VolumeMap(wiring.Component):
@@ -171,7 +170,7 @@ class Reconnects(wiring.Component):
 
     Members
     -------
-    now : In(STAMP_BITS)
+    now : In(CLOCK_BITS)
         A counter of clocks.
     disconnect, disconnect_volume : In
         Pulse: this volume is disconnected from now on.
@@ -187,7 +186,7 @@ class Reconnects(wiring.Component):
     def __init__(self, geometry):
         self.geometry = geometry
         super().__init__({
-            "now": In(STAMP_BITS),
+            "now": In(CLOCK_BITS),
             "disconnect": In(1),
             "disconnect_volume": In(geometry.volume_bits),
             "reconnect": In(1),

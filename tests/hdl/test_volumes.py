@@ -3,7 +3,8 @@
 import pytest
 
 from firmware_model.wire import Code, Reg, SetWord, Type
-from hdl.volumes import STAMP_BITS, Reconnects, VolumeMap
+from hdl.registers import CLOCK_BITS
+from hdl.volumes import Reconnects, VolumeMap
 
 from .source_bench import (
     SMALL,
@@ -135,7 +136,7 @@ def test_reconnect_tells_volume_track_and_time():
 
 
 @pytest.mark.parametrize(("start", "end", "clocks"), [
-    ((1 << STAMP_BITS) - 20, 20, 40),       # the counter wraps
+    ((1 << CLOCK_BITS) - 20, 20, 40),       # the counter wraps
     (5, 5 + 0x1_0000_0000, 0xFFFFFFFF),     # saturates
     (5, 4 + 0x1_0000_0000, 0xFFFFFFFF),
     (5, 3 + 0x1_0000_0000, 0xFFFFFFFE),
@@ -204,7 +205,7 @@ def test_times_are_right_while_the_clock_runs():
     """Wherever carries run through the clock, and whatever else is being timed."""
     rng = seeded(14)
     dut = Reconnects(SMALL)
-    starts = [0, 0xFFE0, 0xFFF0, 0xFFFC, 0xFFFF, 0x1FFF8, 0xFFFF_FFF8, (1 << STAMP_BITS) - 40]
+    starts = [0, 0xFFE0, 0xFFF0, 0xFFFC, 0xFFFF, 0x1FFF8, 0xFFFF_FFF8, (1 << CLOCK_BITS) - 40]
 
     async def bench(ctx):
         clock = 0
@@ -213,7 +214,7 @@ def test_times_are_right_while_the_clock_runs():
             nonlocal clock
             for _ in range(clocks):
                 await ctx.tick()
-                clock = (clock + 1) % (1 << STAMP_BITS)
+                clock = (clock + 1) % (1 << CLOCK_BITS)
                 ctx.set(dut.now, clock)
 
         async def strike(name, operand, value):
@@ -232,7 +233,7 @@ def test_times_are_right_while_the_clock_runs():
                 await run(rng.randrange(40, 50))
             await run(rng.randrange(30))
             for volume in rng.sample(range(3), 3):
-                want[volume] = (want[volume] + clock) % (1 << STAMP_BITS)
+                want[volume] = (want[volume] + clock) % (1 << CLOCK_BITS)
                 await strike("reconnect", "reconnect_index", SMALL.index(volume, volume))
                 await run(rng.choice((0, 1, 5, 40)))
             await run(100)
