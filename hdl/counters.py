@@ -6,6 +6,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
+from amaranth.utils import exact_log2
 
 from firmware_model import wire
 from firmware_model.wire import Code, Counter, LinkCounter, Reg
@@ -155,15 +156,15 @@ class Counters(wiring.Component):
         known, place = Signal(), Signal(range(self.depth))
         offset = Signal(16)
         stride_bits = (wire.LINK_COUNTER_STRIDE - 1).bit_length()
-        with m.If(self.bus.addr < Reg.LINK_COUNTERS):
+        with m.If(self.bus.addr[exact_log2(Reg.LINK_COUNTERS):] == 0):
             m.d.comb += [
-                offset.eq(self.bus.addr - Reg.COUNTERS),
+                offset.eq(self.bus.addr ^ Reg.COUNTERS),
                 known.eq(offset < len(Counter)),
                 place.eq(offset[:5]),
             ]
         with m.Else():
             m.d.comb += [
-                offset.eq(self.bus.addr - Reg.LINK_COUNTERS),
+                offset.eq(self.bus.addr ^ Reg.LINK_COUNTERS),
                 known.eq((offset[:stride_bits] < len(LinkCounter))
                          & (offset[stride_bits:] < self.geometry.links)),
                 place.eq(_LINK_BASE + Cat(offset[:3], offset[stride_bits:stride_bits + 3])),

@@ -124,9 +124,9 @@ class HostPort(wiring.Component):
         code = Signal(8)
         probed = Signal(range(MAX_REGISTERS + 1))
         address = Signal(16)
-        after = Signal(17)          # first track after those of a READ
+        after = Signal(g.track_bits + 2)    # first track after those of a READ that is sound
         m.d.comb += [
-            after.eq(read.track + read.count),
+            after.eq(read.track[:g.track_bits] + read.count[:g.track_bits + 1]),
             self.registers.we.eq(event.type == Type.REG_WRITE),
             self.registers.addr.eq(address),
             self.registers.wdata.eq(reg_write.value),
@@ -188,7 +188,8 @@ class HostPort(wiring.Component):
                     refuse(Code.BAD_VOLUME)
                 with m.Elif(read.track >= g.tracks_per_volume):
                     refuse(Code.BAD_TRACK)
-                with m.Elif((read.count == 0) | (after > g.tracks_per_volume)):
+                with m.Elif((read.count == 0) | read.count[g.track_bits + 1:].any()
+                            | (after > g.tracks_per_volume)):
                     refuse(Code.BAD_VALUE)
                 with m.Elif(~busy):
                     m.d.comb += start.eq(1)

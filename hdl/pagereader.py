@@ -48,7 +48,7 @@ class PageReader(wiring.Component):
         m = Module()
         offset = Signal(16)
         m.d.comb += [
-            offset.eq(self.bus.addr - Reg.SET_PAGES),
+            offset.eq(self.bus.addr ^ Reg.SET_PAGES),
             self.meta.page_addr.eq(offset),
             self.bus.rdata.eq(self.meta.page_rdata),
         ]

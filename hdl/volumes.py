@@ -68,7 +68,7 @@ class VolumeMap(wiring.Component):
         next_ = Signal(16)          # NEXT of the old set
         members = Signal(16)        # VOLUMES of the set last looked at
         m.d.comb += [
-            volume.eq(bus.addr - Reg.VOLUME_SET),
+            volume.eq(bus.addr ^ Reg.VOLUME_SET),
             new.eq(bus.wdata),
             bus.rdata.eq(meta.volume_rdata.set),
             meta.volume_addr.eq(volume),
