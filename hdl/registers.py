@@ -34,8 +34,8 @@ def group_timeout_reset(geometry):
 
 
 # First and last address of each window, at powers of two: so it takes a few bits of an address to
-# tell them apart, and an XOR to find the place within one. The component behind a window answers every address
-# in it, unknown ones with BAD_REGISTER.
+# tell them apart, and an XOR to find the place within one. The component behind a window answers
+# every address in it, unknown ones with BAD_REGISTER.
 _WINDOWS = {
     "counters": (Reg.COUNTERS, Reg.SET_PAGES - 1),
     "pages": (Reg.SET_PAGES, Reg.VOLUME_SET - 1),

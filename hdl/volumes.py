@@ -160,9 +160,9 @@ class Reconnects(wiring.Component):
     that, one RECONNECT tells of both, with the later's figures.
 
     Times go through one block RAM, 16 bits a clock. So a pulse is timed a little later than it
-    comes: by 3 clocks if it comes alone, by at most ``32 + 16 * volumes``. A volume must stay as it is for that long: that is less than a chain
-    needs to reach the target, or the host's next frame to come, and volumes that are reconnected
-    all at once come before one that is disconnected.
+    comes: by 3 clocks if it comes alone, by at most ``32 + 16 * volumes``. A volume must stay as it
+    is for that long: that is less than a chain needs to reach the target, or the host's next frame
+    to come, and volumes that are reconnected all at once come before one that is disconnected.
 
     Parameters
     ----------
@@ -225,18 +225,20 @@ class Reconnects(wiring.Component):
 
         # The track is noted in the clock of the pulse; who else writes gives way.
         carry = Signal()
-        stamp = Signal(16)              # of now
+        timing = Signal()
+        stamp = Signal(16)              # of now; only while timing, so that no clock is a change
         passed = Signal(17)             # stamp - what is read, and no borrow
         m.d.comb += [
-            stamp.eq(self.now.word_select(word[0], 16)),
             passed.eq(stamp + Cat(~read.data, C(0, 1)) + carry),
             read.addr.eq(Cat(word, kind, volume)),
             read.en.eq(~self.reconnect),
             write.addr.eq(Cat(word, write_kind, volume)),
             write.data.eq(Mux(write_kind == _Kind.SINCE, stamp, passed)),
         ]
-        with m.If(word == _LAST_WORD):
-            m.d.comb += stamp[0].eq(self.now[32])
+        with m.If(timing):
+            m.d.comb += stamp.eq(self.now.word_select(word[0], 16))
+            with m.If(word == _LAST_WORD):
+                m.d.comb += stamp[0].eq(self.now[32])
         with m.If(self.reconnect):
             m.d.comb += [
                 write.addr.eq(Cat(C(_TRACK_WORD, 2), _Kind.NEWS,
@@ -271,6 +273,7 @@ class Reconnects(wiring.Component):
                     self._step(m, volume)
 
             with m.State("WRITE_STAMP"):
+                m.d.comb += timing.eq(1)
                 with m.If(~self.reconnect):
                     m.d.comb += write.en.eq(1)
                     m.d.sync += word.eq(word + 1)
@@ -281,7 +284,7 @@ class Reconnects(wiring.Component):
                 with m.If(read.en):
                     m.next = "WRITE_CLOCKS"
             with m.State("WRITE_CLOCKS"):
-                m.d.comb += write_kind.eq(_Kind.NEWS)
+                m.d.comb += [timing.eq(1), write_kind.eq(_Kind.NEWS)]
                 with m.If(~self.reconnect):
                     m.d.comb += write.en.eq(1)
                     m.d.sync += [word.eq(word + 1), carry.eq(passed[16])]
