@@ -35,14 +35,14 @@ class FreeList(wiring.Component):
     cold, warm : In(1)
         Which start it is. Nothing happens while both are 0.
     pop : Out(stream.Signature(slot))
-        A free slot, two clocks after it was pushed at the earliest.
+        A free slot, three clocks after it was pushed at the earliest.
     push : In(stream.Signature(slot))
-        A slot to be freed. Always ready after ``ready``, but for one clock whenever a pin is
-        lifted from a freed slot.
+        A slot to be freed. Always ready after ``ready``, but for one clock after each slot, and
+        another whenever a pin is lifted from a freed slot.
     pin, pin_slot : In
         While ``pin``, ``pin_slot`` is being read.
     level : Out(range(count + 1))
-        Slots on the list, without one that is held back for its pin.
+        Slots on the list, without one that is held back for its pin; a clock behind.
     ready : Out(1)
         The list has been filled.
     """
@@ -78,15 +78,19 @@ class FreeList(wiring.Component):
         ]
 
         fill = Signal(self._slot, init=self.first)
+        coming = Signal(self._slot)     # in a register: who frees it has just looked up which
+        has_come = Signal()
         held = Signal(self._slot)       # freed while it was pinned
         holding = Signal()
-        pinned = Signal()               # the slot being pushed must be held back
+        pinned = Signal()               # the slot that has come must be held back
         lifted = Signal()               # the slot held back is no longer pinned
         m.d.comb += [
-            pinned.eq(self.pin & (self.push.payload == self.pin_slot)),
+            pinned.eq(self.pin & (coming == self.pin_slot)),
             lifted.eq(holding & ~(self.pin & (held == self.pin_slot))),
-            self.push.ready.eq(self.ready & ~lifted),
+            self.push.ready.eq(self.ready & ~has_come),
         ]
+        with m.If(self.push.valid & self.push.ready):
+            m.d.sync += [coming.eq(self.push.payload), has_come.eq(1)]
 
         with m.If(~self.ready & ~self.cold):
             m.d.sync += self.ready.eq(self.warm)
@@ -98,8 +102,9 @@ class FreeList(wiring.Component):
         with m.Elif(lifted):
             m.d.comb += [fifo.w_data.eq(held), fifo.w_en.eq(1)]
             m.d.sync += holding.eq(0)
-        with m.Elif(self.push.valid & pinned):
-            m.d.sync += [held.eq(self.push.payload), holding.eq(1)]
-        with m.Else():
-            m.d.comb += [fifo.w_data.eq(self.push.payload), fifo.w_en.eq(self.push.valid)]
+        with m.Elif(has_come):
+            m.d.sync += has_come.eq(0)
+            m.d.comb += [fifo.w_data.eq(coming), fifo.w_en.eq(~pinned)]
+            with m.If(pinned):
+                m.d.sync += [held.eq(coming), holding.eq(1)]
         return m

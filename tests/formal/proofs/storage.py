@@ -29,6 +29,7 @@ def freelist_one_place(bench):
     dut = FreeList(TINY, first=first, count=count)
     part = bench.add(dut)
     fill, held, holding = part.tap("fill"), part.tap("held"), part.tap("holding")
+    coming, has_come = part.tap("coming"), part.tap("has_come")
     queue, produce, consume = (part.tap(f"fifo.{name}")
                                for name in ("inner_level", "produce", "consume"))
     head, has_head = part.tap("fifo.r_data"), part.tap("fifo.r_rdy")
@@ -49,7 +50,8 @@ def freelist_one_place(bench):
         with m.If(pushes & (dut.push.payload == slot)):
             m.d.sync += out[slot].eq(0)
 
-        places = [out[slot], has_head & (head == slot), holding & (held == slot),
+        coming_here, held_here = has_come & (coming == slot), holding & (held == slot)
+        places = [out[slot], coming_here, has_head & (head == slot), held_here,
                   ~dut.ready & (fill <= slot) & (slot >= first)]
         for place, row in enumerate(rows):
             offset = Mux(consume > place, place + count - 1 - consume, place - consume)
@@ -58,7 +60,7 @@ def freelist_one_place(bench):
 
         pinned = dut.pin & (dut.pin_slot == slot)
         bench.assume(~pinned | out[slot] | bench.past(pinned), f"pin_found_{slot}_in_use")
-        bench.prove(~pinned | out[slot] | (holding & (held == slot)), f"slot_{slot}_kept_for_pin")
+        bench.prove(~pinned | out[slot] | coming_here | held_here, f"slot_{slot}_kept_for_pin")
     bench.cover(holding & ~dut.pin, "held_back")
     bench.cover(bench.ever(holding) & (dut.level == count), "all_came_back")
 
@@ -71,6 +73,7 @@ def freelist_one_place(bench):
                     "queue_in_order")
     bench.invariant(sum(out) >= first, "tracks_have_theirs")
     bench.invariant(has_head | (queue <= 1), "head_follows_queue")
-    bench.invariant(dut.ready | ((dut.level + first == fill) & ~holding
+    bench.invariant(dut.ready | ((dut.level + first == fill) & ~holding & ~has_come
                                  & (out == (1 << first) - 1)), "filling")
-    bench.prove(~dut.ready | (dut.level + holding + sum(out) == first + count), "none_lost")
+    bench.prove(~dut.ready | (dut.level + holding + has_come + sum(out)
+                               == first + count), "none_lost")
