@@ -129,8 +129,8 @@ class FrameReceiver(wiring.Component):
     waits in a delay line of four. Bytes leaving it fill the head, then are payload, offered to
     ``sink`` if ``keep`` is set. At the end a good frame is offered at ``frame``, and nothing
     more of the line is taken until it has been taken. Any other frame ends with one ``bad``:
-    broken COBS, fewer bytes than head and CRC, wrong CRC. Ten clocks a byte when the sink is
-    ready.
+    broken COBS, fewer bytes than head and CRC, wrong CRC. Eleven clocks a byte when the sink is
+    ready; the first only takes what comes into registers, since it comes out of a block RAM.
 
     A good frame with more than ``max_payload`` bytes of payload is offered too, with
     ``max_payload + 1`` as its length (the excess does not reach the sink): who sent it must be
@@ -187,11 +187,11 @@ class FrameReceiver(wiring.Component):
         in_payload = Signal()
         good = Signal()
         wants_sink = Signal()
-        line_bit = Signal()
+        byte = Signal(8)
+        sound = Signal()
         frame = self.frame.payload
         m.d.comb += [
-            line_bit.eq(self.i.payload.data.bit_select(bit, 1)),
-            crc.bit.eq(line_bit),
+            crc.bit.eq(byte[0]),
             in_payload.eq(seen == HEAD_BYTES + wire.CRC_BYTES),
             good.eq(in_payload & ((crc.value == wire.CRC_RESIDUE) | ~Value.cast(self._check_crc))
                     & ~self.i.payload.bad),
@@ -210,23 +210,25 @@ class FrameReceiver(wiring.Component):
             m.d.sync += [seen.eq(0), length.eq(0), too_long.eq(0)]
 
         with m.FSM():
-            with m.State("OFFER PAYLOAD"):
-                with m.If(~self.i.valid):
-                    pass
-                with m.Elif(~self.i.payload.end):
-                    m.d.comb += self.sink.valid.eq(wants_sink)
-                    with m.If(self.sink.ready | ~wants_sink):
-                        m.next = "SHIFT BITS"
-                with m.Elif(good):
-                    m.d.comb += self.frame.valid.eq(1)
-                    with m.If(self.frame.ready):
-                        start_over()
-                with m.Else():
-                    m.d.comb += self.bad.eq(1)
+            with m.State("LOOK"):
+                m.d.sync += [byte.eq(self.i.payload.data), sound.eq(good)]
+                with m.If(self.i.valid):
+                    m.next = "OFFER PAYLOAD"
+                    with m.If(self.i.payload.end):
+                        m.next = "JUDGE FRAME"
+            with m.State("JUDGE FRAME"):
+                m.d.comb += [self.frame.valid.eq(sound), self.bad.eq(~sound)]
+                with m.If(self.frame.ready | ~sound):
                     start_over()
+                    m.next = "LOOK"
+            with m.State("OFFER PAYLOAD"):
+                m.d.comb += self.sink.valid.eq(wants_sink)
+                with m.If(self.sink.ready | ~wants_sink):
+                    m.next = "SHIFT BITS"
             with m.State("SHIFT BITS"):
                 m.d.comb += crc.shift.eq(1)
-                m.d.sync += [bit.eq(bit + 1), delay.eq(Cat(delay[1:], line_bit))]
+                m.d.sync += [bit.eq(bit + 1), byte.eq(byte[1:]),
+                             delay.eq(Cat(delay[1:], byte[0]))]
                 with m.If(~in_payload):
                     m.d.sync += head.eq(Cat(head[1:], delay[0]))
                 with m.If(bit == 7):
@@ -237,5 +239,5 @@ class FrameReceiver(wiring.Component):
                         m.d.sync += too_long.eq(1)
                     with m.Else():
                         m.d.sync += length.eq(length + 1)
-                    m.next = "OFFER PAYLOAD"
+                    m.next = "LOOK"
         return m

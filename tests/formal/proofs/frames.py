@@ -25,7 +25,7 @@ def crc_step(value, byte):
     component="hdl.frame",
     claim="A frame is offered only if its CRC is right, its encoding was sound and it has a whole "
           "head; any other ends with `bad`, once. Its payload and length are what came. Whatever "
-          "comes, a byte is taken within 10 clocks once sink and consumer are ready.",
+          "comes, a byte is taken within 11 clocks once sink and consumer are ready.",
     rule="I7, R22: only checked frames count, nothing hangs the receiver",
     method=Induction(10),
     sizes="any bytes, payload up to 2",
@@ -63,13 +63,17 @@ def frame_receiver_checks(bench):
     bench.prove(~dut.bad | (takes & byte.end & ~sound), "bad_is_bad")
     bench.prove(~offered | (dut.frame.payload.length == length), "length")
     ready = dut.i.valid & dut.sink.ready & dut.frame.ready
-    bench.prove(bench.waiting(ready & ~dut.i.ready, 15) <= 9, "never_hangs")
+    bench.prove(bench.waiting(ready & ~dut.i.ready, 15) <= 10, "never_hangs")
     bench.prove(~dut.sink.valid | ((count >= SHORTEST) & (dut.sink.index == count - SHORTEST)
                                    & (dut.sink.index < longest)), "sink_index")
     bench.prove(~dut.sink.valid | (dut.sink.data == newest[:8]), "sink_data")
     bench.holds_until_taken(dut.frame, "frame_holds")
 
-    rests = part.ongoing("OFFER PAYLOAD")
+    judges, offers = part.ongoing("JUDGE FRAME"), part.ongoing("OFFER PAYLOAD")
+    rests = part.ongoing("LOOK") | judges | offers
+    bench.prove(~judges | (dut.i.valid & byte.end & (part.tap("sound") == sound)), "judged")
+    bench.invariant(~offers | (dut.i.valid & ~byte.end & (part.tap("byte") == byte.data)),
+                    "byte_looked_at")
     bench.invariant(~rests | (part.tap("crc.value") == crc), "crc_follows")
     bench.invariant(~rests | (part.tap("seen") == Mux(count > SHORTEST, SHORTEST, count)),
                     "head_counted")
