@@ -50,8 +50,8 @@ class ChainProcessor(wiring.Component):
     session by then.
 
     Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 13``. Nothing is
-    awaited under the lock but the free list. An event is taken within that and the wait for the
-    lock and for ``status``.
+    awaited under the lock but the free list. An event is taken within that, a clock to sort it,
+    and the wait for the lock and for ``status``.
 
     Parameters
     ----------
@@ -180,37 +180,53 @@ class ChainProcessor(wiring.Component):
             return fence.eq(Mux(value, fence | (1 << comparator.set),
                                 fence & ~(1 << comparator.set)))
 
+        # What a frame is, known in the clock after it is seen: it waits for that.
+        mine = Signal()                                 # a WRITE of the chain at hand
+        whole = Signal()
+        in_turn = Signal()
+        completes = Signal()                            # the chain has all its commands then
+        room = Signal(range(g.source_slots + 2))        # free slots, and the one in hand
+        m.d.sync += [
+            mine.eq((write.tag == tag) & (self.chain_open | refused)),
+            whole.eq(event.length == g.track_bytes),
+            in_turn.eq(write.index == position),
+            completes.eq(position + 1 == count),
+            room.eq(self.free_level + self.slot_valid),
+        ]
+
         with m.FSM():
             with m.State("AWAIT_FRAME"):
-                mine = Signal()
-                m.d.comb += mine.eq((write.tag == tag) & (self.chain_open | refused))
                 with m.If(self.finish):
                     m.next = "LOCK_RECORD"
                 with m.Elif(silent & self.chain_open):
                     abort(Code.CHAIN_ABORTED)
                 with m.Elif(silent):
                     m.d.sync += [refused.eq(0), silent.eq(self.new_session)]
-                with m.Elif(self.events.valid & is_chain):
+                with m.Elif(self.events.valid):
+                    m.next = "SORT_FRAME"
+            with m.State("SORT_FRAME"):
+                with m.If(is_chain):
                     m.next = "JUDGE_FRAME"
                     with m.If(self.chain_open):
                         abort(Code.CHAIN_ABORTED)
-                with m.Elif(self.events.valid & self.chain_open & ~mine):
+                with m.Elif(self.chain_open & ~mine):
                     abort(Code.CHAIN_ABORTED)       # and then, with no chain open, ERROR
-                with m.Elif(self.events.valid & ~mine):
+                with m.Elif(~mine):
                     m.d.comb += self.events.ready.eq(1)
                     m.d.sync += answer.error_tag.eq(write.tag)
                     finish(Code.UNEXPECTED_WRITE, error=1)
-                with m.Elif(self.events.valid):
+                with m.Else():
                     m.d.comb += self.events.ready.eq(1)
+                    m.next = "AWAIT_FRAME"
                     with m.If(self.chain_open):
-                        with m.If(event.length != g.track_bytes):
+                        with m.If(~whole):
                             abort(Code.BAD_LENGTH)
-                        with m.Elif(write.index != position):
+                        with m.Elif(~in_turn):
                             abort(Code.UNEXPECTED_WRITE)
                         with m.Else():
                             m.d.comb += [self.take.eq(1), write_set.slot_we.eq(1)]
                             m.d.sync += position.eq(position + 1)
-                            with m.If(position + 1 == count):
+                            with m.If(completes):
                                 m.d.sync += position.eq(0)
                                 m.next = "LOCK_FOR_COMMIT"
 
@@ -244,15 +260,10 @@ class ChainProcessor(wiring.Component):
             with m.State("JUDGE_CHAIN"):
                 m.d.comb += [meta.req.eq(1), meta.state_addr.eq(comparator.worst_index)]
                 m.d.sync += set_.eq(comparator.set)
-                worst = Signal(32)
-                available = Signal(range(g.source_slots + 2))
-                m.d.comb += [
-                    worst.eq(self._place(comparator.worst_position, comparator.worst_index)),
-                    available.eq(self.free_level + self.slot_valid),
-                ]
+                worst = self._place(comparator.worst_position, comparator.worst_index)
                 with m.If(comparator.verdict == Verdict.SPANS_SETS):
                     finish(Code.SPANS_SETS, worst)
-                with m.Elif(available < count):
+                with m.Elif(room < count):
                     finish(Code.NO_SLOTS)
                 with m.Elif(fence.bit_select(comparator.set, 1) & ~resume):
                     finish(Code.FENCED)

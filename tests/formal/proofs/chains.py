@@ -69,7 +69,18 @@ class ChainBench:
         self.walking = part.ongoing("FETCH_ENTRY", "LOOK_UP_TRACK", "SWAP_SLOTS")
         self.ending = part.ongoing(*COMMIT[COMMIT.index("WRITE_TAIL"):])
         freeing = part.ongoing("FREE_PRIVATE_SLOTS", "FREE_ONE_SLOT")
-        waiting = part.ongoing("AWAIT_FRAME")
+        waiting = part.ongoing("AWAIT_FRAME", "SORT_FRAME")
+        event = dut.events.payload
+        write = data.View(header(Type.WRITE), event.header)
+        sorts = part.ongoing("SORT_FRAME")
+        bench.invariant(~sorts | dut.events.valid, "sorts_what_is_there")
+        for name, value in {
+            "mine": (write.tag == part.tap("tag")) & (dut.chain_open | part.tap("refused")),
+            "whole": event.length == g.track_bytes,
+            "in_turn": write.index == position,
+            "completes": position + 1 == part.tap("count"),
+        }.items():
+            bench.invariant(~sorts | (part.tap(name) == value), f"sorted_by_{name}")
         bench.invariant(~dut.chain_open | (part.tap("count") == self.count), "count_kept")
         bench.invariant(~dut.chain_open | ((self.count != 0) & (self.count <= g.chain_limit)),
                         "count_in_bounds")
