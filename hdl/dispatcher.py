@@ -100,6 +100,7 @@ class Dispatcher(wiring.Component):
         # The group at hand and the place in it.
         epoch = Signal(8)
         gseq = Signal(16)
+        before = Signal(16)             # SENT until the group is handed over
         count = Signal(8)
         left = Signal(8)                # tracks to go; 0: the order packet is next
         index = Signal(g.track_index_bits)
@@ -110,7 +111,7 @@ class Dispatcher(wiring.Component):
         control = Signal()              # the frame at hand is the liaison's
         m.d.comb += [
             order.eq((left == 0) | control),
-            alive.eq(((meta.page_rdata + 1)[:16] == gseq) & ~restart),
+            alive.eq((meta.page_rdata == before) & ~restart),
             meta.state_addr.eq(index),
             meta.link_addr.eq(index),
             self.walking.eq(meta.gnt),
@@ -141,7 +142,7 @@ class Dispatcher(wiring.Component):
                     m.next = "READ_SENT"
             with m.State("READ_SENT"):
                 m.d.comb += pages.look(SetWord.NEXT)
-                m.d.sync += gseq.eq(meta.page_rdata + 1)
+                m.d.sync += [before.eq(meta.page_rdata), gseq.eq(meta.page_rdata + 1)]
                 m.next = "READ_NEXT"
             with m.State("READ_NEXT"):
                 m.d.comb += pages.look(SetWord.EPOCH)

@@ -83,7 +83,7 @@ class Metadata(wiring.Component):
     ``ready``, but the first client while ``finish``.
 
     Rule for clients: never wait for anything while holding the lock but the free list (which
-    is always ready, but for one clock). Then the longest wait is the sum of the others' walks.
+    is ready within two clocks). Then the longest wait is the sum of the others' walks.
 
     Parameters
     ----------
@@ -132,11 +132,11 @@ class Metadata(wiring.Component):
             self.finish.eq(recovery.finish),
             recovery.finished.eq(self.finished),
         ]
-        held = self._lock(m, ports, first=len(ports) - 1)
+        granted, held = self._lock(m, ports, first=len(ports) - 1)
 
-        def share(name):
-            """The member ``name`` of who holds the lock, 0 if nobody does."""
-            return reduce(or_, (Mux(held[n], Value.cast(getattr(port, name)), 0)
+        def share(name, whose):
+            """The member ``name`` of the one port of ``whose``, 0 if there is none."""
+            return reduce(or_, (Mux(whose[n], Value.cast(getattr(port, name)), 0)
                                 for n, port in enumerate(ports)))
 
         depths = {
@@ -151,10 +151,11 @@ class Metadata(wiring.Component):
             # Read and write share one address and never happen in the same clock.
             read = memory.read_port()
             m.d.comb += [
-                write.addr.eq(share(f"{name}_addr")),
+                # A register chooses; only what has an effect waits for the client's ``req``.
+                write.addr.eq(share(f"{name}_addr", granted)),
                 read.addr.eq(write.addr),
-                write.data.eq(share(f"{name}_wdata")),
-                write.en.eq(share(f"{name}_we")),
+                write.data.eq(share(f"{name}_wdata", granted)),
+                write.en.eq(share(f"{name}_we", held)),
                 read.en.eq(held.any() & ~write.en),
             ]
             for port in ports:
@@ -162,7 +163,10 @@ class Metadata(wiring.Component):
         return m
 
     def _lock(self, m, ports, *, first):
-        """Grant the ports in turn, ``first`` after reset; returns the grants, at most one 1."""
+        """Grant the ports in turn, ``first`` after reset.
+
+        Returns whose turn it is, and who holds the lock: the same as long as that one asks.
+        """
         m.submodules.turn = turn = RoundRobin(len(ports))
         owner = Signal(range(len(ports)), init=first)
         granted = Signal(len(ports), init=1 << first)
@@ -182,4 +186,4 @@ class Metadata(wiring.Component):
             m.d.sync += granted.eq(0)
             with m.If(turn.valid):
                 m.d.sync += [owner.eq(turn.next), granted.eq(1 << turn.next)]
-        return held
+        return granted, held

@@ -233,6 +233,8 @@ class Sequencer(wiring.Component):
         next_ = Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
         in_flight = Signal(range(g.groups_in_flight + 1))
+        ahead = Signal(16)              # groups that the status would clear
+        behind = Signal(8)              # epochs, of the status
         oldest = Signal(16)             # group that is cleared next
         # DONE <= SENT < NEXT, and NEXT - 1 - DONE is bounded: a few bits tell them apart.
         few = len(in_flight)
@@ -243,6 +245,7 @@ class Sequencer(wiring.Component):
             oldest.eq(done + 1),
             runs.eq((self.running & here).any()),
         ]
+        m.d.sync += ahead.eq(gseq - done)       # a clock behind, and needed later than that
 
         # A walk over the tracks of a group.
         head = Signal(g.track_index_bits)
@@ -317,7 +320,7 @@ class Sequencer(wiring.Component):
                 m.next = "READ_WORD"
             with m.State("READ_WORD"):
                 m.d.comb += meta.req.eq(1)
-                m.d.sync += word.eq(meta.page_rdata)
+                m.d.sync += [word.eq(meta.page_rdata), behind.eq(meta.page_rdata - epoch)]
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.comb += pages.look(SetWord.FIRST)     # for a cut
@@ -336,8 +339,8 @@ class Sequencer(wiring.Component):
                         with m.Else():
                             m.next = "READ_FIRST"
                     with m.Case(Task.STATUS):
-                        self._judge_status(m, pages, here, ours, flags, runs, epoch, word,
-                                           gseq - done, in_flight)
+                        self._judge_status(m, pages, here, ours, flags, runs, behind, ahead,
+                                           in_flight)
                     with m.Case(Task.REWIND):
                         m.next = "REWIND_SENT"
                     with m.Case(Task.AGE):
@@ -381,20 +384,17 @@ class Sequencer(wiring.Component):
             m.d.sync += ticks.eq((1 << g.sets) - 1)
         return m
 
-    def _judge_status(self, m, pages, here, ours, flags, runs, epoch, our_epoch, ahead, in_flight):
+    def _judge_status(self, m, pages, here, ours, flags, runs, behind, ahead, in_flight):
         """What a commit status means; ``ahead`` groups would be cleared."""
         follows = (flags & TargetFlag.FOLLOWING).any()
         asked = (flags & TargetFlag.ASKED).any()
-        groups = Signal(16)
-        behind = Signal(8)              # epochs
-        m.d.comb += [groups.eq(ahead), behind.eq(our_epoch - epoch)]
         with m.If(~ours | ~(follows | asked)):
             m.d.comb += self.request.ask.eq(1)
         with m.Elif(follows):
             with m.If(behind == 0):
                 m.d.comb += [self.notice.valid.eq(~runs), self.notice.rewound.eq(1)]
                 m.d.sync += self.running.eq(self.running | here)
-                with m.If((groups != 0) & (groups <= in_flight)):
+                with m.If((ahead != 0) & (ahead <= in_flight)):
                     m.next = "FIND_GROUP"
                 with m.Elif((self.resyncing & here).any()):
                     m.d.comb += pages.look(SetWord.RESYNC_LOW)

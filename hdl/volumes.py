@@ -65,7 +65,7 @@ class VolumeMap(wiring.Component):
         volume = Signal(16)
         new = Signal(g.set_bits)
         old = Signal(g.set_bits)
-        next_ = Signal(16)          # NEXT of the old set
+        newest = Signal(16)         # group of the old set
         members = Signal(16)        # VOLUMES of the set last looked at
         m.d.comb += [
             volume.eq(bus.addr ^ Reg.VOLUME_SET),
@@ -118,12 +118,12 @@ class VolumeMap(wiring.Component):
                     answer(Code.SET_BUSY)
             with m.State("READ_DONE"):
                 m.d.comb += old_page.look(SetWord.DONE)
-                m.d.sync += next_.eq(meta.page_rdata)
+                m.d.sync += newest.eq(meta.page_rdata - 1)
                 m.next = "CHECK_IN_FLIGHT"
             with m.State("CHECK_IN_FLIGHT"):
                 m.d.comb += new_page.look(SetWord.VOLUMES)
                 m.next = "CHECK_ROOM"
-                with m.If((next_ - meta.page_rdata)[:16] != 1):
+                with m.If(newest != meta.page_rdata):
                     answer(Code.SET_BUSY)
             with m.State("CHECK_ROOM"):
                 m.d.comb += old_page.look(SetWord.VOLUMES)

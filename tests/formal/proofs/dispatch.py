@@ -131,6 +131,8 @@ def dispatcher_sends_what_was_cut(bench):
     at_group = ((part.ongoing("AWAIT_LINK", *FRAME) & ~control)
                 | part.ongoing("LOCK_TO_MOVE_ON", "MOVE_ON"))
     bench.invariant(~(group | at_group) | (part.tap("gseq") == gseq), "group_kept")
+    bench.invariant(~(group | at_group) | (part.tap("before") == (gseq - 1)[:16]),
+                    "follows_the_one_sent_before")
     bench.invariant(part.ongoing("AWAIT_WORK", "AWAIT_LINK", "OFFER_FRAME") | ~control,
                     "no_control_frame")
     known = part.ongoing("READ_EPOCH", "READ_HEAD", "READ_COUNT") | at_group
