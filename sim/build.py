@@ -397,7 +397,6 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     options = [*_verilator_options(spec), "-Mdir", generated]
     log = scratch / "build.log"
     shutil.copyfile(design / "board.v", scratch / "board.v")
-    shutil.copyfile(design / "signals.json", scratch / "signals.json")
     _run([tools.verilator_root / "bin" / "verilator_bin", *options, scratch / "board.v"],
          "Verilator", log, VERILATOR_ROOT=str(tools.verilator_root))
     filtered = _wants_filter(spec) and _filter(generated, options, log)
@@ -492,7 +491,7 @@ def build(spec: Spec, progress: Progress | None = None) -> Build:
     model, cached = _fill(cache, model_key, make_model)
     if not cached:
         _prune(cache)
-    return Build(model / _product(spec), model / "board.v", model / "signals.json", cached)
+    return Build(model / _product(spec), model / "board.v", design / "signals.json", cached)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import ClockDomain, Fragment, ValueCastable
+from amaranth.hdl import ClockDomain, Fragment, ValueCastable, _xfrm
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
@@ -37,7 +37,8 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     """Elaborate the class that ``top`` (``module:class``) names."""
     module, _, name = top.partition(":")
     component = getattr(importlib.import_module(module), name)(geometry, mutation)
-    fragment = Fragment.get(component, None)
+    with _named_states():
+        fragment = Fragment.get(component, None)
     # A simulation starts with every register at its initial value, so it needs no reset; without
     # one it has a multiplexer less in front of every register, and runs faster.
     sync = ClockDomain("sync", reset_less=True)
@@ -71,6 +72,30 @@ def _state_names(fragment: Fragment, scope: tuple[str, ...]) -> dict[str, dict[i
     for index, (sub, name, _) in enumerate(fragment.subfragments):
         found.update(_state_names(sub, (*scope, name or f"U${index}")))
     return found
+
+
+@contextlib.contextmanager
+def _named_states() -> Iterator[None]:
+    """Amaranth forgets the names of the states of all that a ResetInserter is put around.
+
+    Where its insides look different those names are missing, and everything works as well.
+    """
+    transformer: Any = getattr(_xfrm, "FragmentTransformer", None)
+    plain = getattr(transformer, "on_fragment", None)
+    if plain is None:
+        yield
+        return
+
+    def on_fragment(self: Any, fragment: Any) -> Any:
+        made = plain(self, fragment)
+        getattr(made, "generated", {}).update(getattr(fragment, "generated", {}))
+        return made
+
+    transformer.on_fragment = on_fragment
+    try:
+        yield
+    finally:
+        transformer.on_fragment = plain
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import logging
 import random
+from collections.abc import Sequence
 
 from firmware_model import channel, wire
 from sim.native import Event, NativeBoard, Side
@@ -28,6 +29,7 @@ HOST_HZ = 200_000
 
 LINK_COUNTERS = 32          # place of a link's counters in the memory; see hdl/counters.py
 COUNTERS_PER_LINK = 8
+COUNTERS_AWAKE_CLOCKS = 5_000   # after a reset they are brought up to date when a link comes up
 
 # What a whole and quiet link has in its channel's registers.
 QUIET = dict.fromkeys((
@@ -104,9 +106,12 @@ class World:
         self._links_up = 0
         self._touched: dict[tuple[int, wire.Channel], int] = {}
         self._chance = random.Random(f"host line {seed}")
-        board.watch_commits()
         self._noise = 0.0
         self._unplugged = False
+        # A loss of memory leaves the counters something: see hdl/counters.py.
+        self._counted_from: dict[Side, Sequence[int]] = {}
+        self._uncounted: dict[Side, int] = {}       # and at which clock that was
+        board.watch_commits()
 
     # -- time --------------------------------------------------------------------------------
 
@@ -129,6 +134,10 @@ class World:
                 self._apply(self._faults.popleft())
                 now = board.clock
         self._watch_links()
+        for side, lost_at in list(self._uncounted.items()):
+            if now > lost_at + COUNTERS_AWAKE_CLOCKS and board.links_up(side):
+                self._counted_from[side] = board.counters(side)
+                del self._uncounted[side]
         # Also while the host is still at its steps: what it waits for may never come.
         if not self._faults and now - self.moved_at > PATIENCE_CLOCKS:
             raise Violation(f"clock {now}: nothing moves any more")
@@ -185,6 +194,7 @@ class World:
     def _restart(self, side: Side, lost: bool) -> None:
         if lost:
             self.count(side)        # before it is forgotten
+            self._uncounted[side] = self.board.clock
         self.board.reset(side, lose_memory=lost)
         self._look()                # at what came before the reset took hold
         self.oracle.restart(side, lost)
@@ -256,8 +266,13 @@ class World:
         return [set_ for set_, _ in self.board.volumes()]
 
     def count(self, side: Side) -> None:
-        """Add what a system has counted."""
+        """Add what a system has counted; nothing of the time shortly after a loss of memory."""
+        if side in self._uncounted:
+            return
+        before = self._counted_from.get(side)
         counts, counters = self.counts, self.board.counters(side)
+        if before is not None:
+            counters = tuple(now - then for now, then in zip(counters, before, strict=True))
         for name, counter in (SOURCE_COUNTS if side is Side.SOURCE else {}).items():
             counts[name] += counters[counter]
         for name, counter in BOTH_COUNTS.items():
