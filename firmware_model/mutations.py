@@ -40,7 +40,3 @@ class Mutation(enum.StrEnum):
     OLD_SESSIONS_KEPT = "old_sessions_kept"                 # I7: a former life is heard
     UPDATE_LOST = "update_lost"                             # I9: two writers of one entry
     STATUS_REWINDS = "status_rewinds"                       # I9: each status sends all again
-
-
-# Faults that the gateware's test builds can have.
-IN_GATEWARE = tuple(Mutation)[:7]

@@ -18,7 +18,7 @@ from .interfaces import (
     slot_shape,
 )
 from .metadata import PageAccess
-from .mutations import Mutation, checked, has, lacks
+from .mutations import Mutation, checked, has, lacks, may_have
 from .recovery import CHAIN_RECORD, CHAIN_RECORD_HIGH, CHAIN_RECORD_LOW
 from .writeset import PlaceFault, WriteSet
 
@@ -124,7 +124,7 @@ class ChainProcessor(wiring.Component):
         g = self.geometry
         meta = self.meta
         m.submodules.write_set = write_set = WriteSet(g)
-        m.submodules.comparator = comparator = Comparator(g)
+        m.submodules.comparator = comparator = Comparator(g, mutation=self.mutation)
         wiring.connect(m, wiring.flipped(self.sink), write_set.sink)
 
         event = self.events.payload
@@ -175,6 +175,9 @@ class ChainProcessor(wiring.Component):
             m.d.sync += [self.chain_open.eq(0), refused.eq(1), answer.code.eq(code),
                          answer.detail.eq(0), answer.error.eq(0)]
             m.next = "FREE_PRIVATE_SLOTS"
+            with m.If(has(self.mutation, Mutation.ABORT_COMMITS) & (position != 0)):
+                m.d.sync += [count.eq(position), position.eq(0)]
+                m.next = "LOCK_FOR_COMMIT"
 
         def set_fence(value):
             return fence.eq(Mux(value, fence | (1 << comparator.set),
@@ -241,7 +244,8 @@ class ChainProcessor(wiring.Component):
                     finish(Code.BAD_LENGTH)
                 with m.Elif(chain.count == 0):
                     finish(Code.CHAIN_EMPTY)
-                with m.Elif(chain.count > g.chain_limit):
+                with m.Elif(chain.count > g.chain_limit
+                            + has(self.mutation, Mutation.LIMIT_NOT_CHECKED)):
                     finish(Code.CHAIN_TOO_LONG)
                 with m.Elif(write_set.fault.kind == PlaceFault.VOLUME):
                     finish(Code.BAD_VOLUME, place)
@@ -280,12 +284,13 @@ class ChainProcessor(wiring.Component):
                     m.next = "AWAIT_FRAME"
             with m.State("DISCONNECT_VOLUME"):
                 state = meta.state_rdata
+                lost = state.packet & has(self.mutation, Mutation.UPDATE_LOST)
                 m.d.comb += [
                     meta.req.eq(1),
                     meta.state_addr.eq(comparator.worst_index),
                     meta.state_we.eq(1),
                     meta.state_wdata.eq(state),
-                    meta.state_wdata.waiter.eq(1),
+                    meta.state_wdata.waiter.eq(~lost),
                     meta.volume_addr.eq(self.disconnect_volume),
                     meta.volume_we.eq(1),
                     meta.volume_wdata.set.eq(set_),
@@ -360,21 +365,28 @@ class ChainProcessor(wiring.Component):
         old = meta.state_rdata
         last = Signal()
         m.d.comb += last.eq(position + 1 == count)
+        stale = old.pending & has(self.mutation, Mutation.FIRST_WRITE_WINS)
         pages = PageAccess(self.geometry, meta, set_)
+
+        def follow_tail():
+            end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
+            m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
+                         meta.link_wdata.next.eq(entry.index),
+                         meta.link_wdata.end_of_chain.eq(end_of_chain)]
 
         def append():
             with m.If(unsent == 0):
                 m.d.comb += pages.put(SetWord.FIRST, entry.index)
+                if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
+                    with m.If(has(self.mutation, Mutation.RESENT_GROUP_GROWS)):
+                        follow_tail()
             with m.Else():
-                end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
-                m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
-                             meta.link_wdata.next.eq(entry.index),
-                             meta.link_wdata.end_of_chain.eq(end_of_chain)]
+                follow_tail()
             m.d.sync += [tail.eq(entry.index), unsent.eq(unsent + 1)]
 
         def swap():
             pending = lacks(self.mutation, Mutation.PENDING_NOT_SET)
-            m.d.comb += [meta.state_we.eq(1), meta.state_wdata.slot.eq(entry.slot),
+            m.d.comb += [meta.state_we.eq(~stale), meta.state_wdata.slot.eq(entry.slot),
                          meta.state_wdata.pending.eq(pending)]
 
         with m.State("LOCK_FOR_COMMIT"):
@@ -412,7 +424,7 @@ class ChainProcessor(wiring.Component):
         with m.State("SWAP_SLOTS"):
             m.d.comb += [meta.req.eq(1), self.free.valid.eq(~self.finish),
                          self.free.payload.eq(old.slot)]
-            with m.If(has(self.mutation, Mutation.SLOT_FREED_WHILE_PENDING)):
+            with m.If(has(self.mutation, Mutation.SLOT_FREED_WHILE_PENDING) | stale):
                 m.d.comb += self.free.payload.eq(entry.slot)
             with m.If(self.free.ready | self.finish):
                 m.d.comb += self.command.eq(1)

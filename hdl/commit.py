@@ -41,7 +41,8 @@ class CommitEngine(wiring.Component):
     ----------
     geometry : Geometry
     mutation : Mutation or None
-        SEQUENCE_NOT_CHECKED commits any complete group.
+        SEQUENCE_NOT_CHECKED commits any complete group, COMMIT_NOT_FINISHED finishes nothing after
+        a reset, CHAINS_COUNTED_TWICE counts chains that are visible already.
 
     Members
     -------
@@ -63,6 +64,8 @@ class CommitEngine(wiring.Component):
     def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
         self._any_sequence = has(mutation, Mutation.SEQUENCE_NOT_CHECKED)
+        self._leave_half = has(mutation, Mutation.COMMIT_NOT_FINISHED)
+        self._count_again = has(mutation, Mutation.CHAINS_COUNTED_TWICE)
         notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
         super().__init__({
             "progress": In(notice),
@@ -150,7 +153,8 @@ class CommitEngine(wiring.Component):
                 m.next = "READ_PART"
             with m.State("READ_PART"):
                 lock()
-                m.d.sync += [part.eq(pages.found), repeats.eq(pages.found)]
+                m.d.sync += [part.eq(pages.found),
+                             repeats.eq(Mux(self._count_again, 0, pages.found))]
                 m.next = "BEGIN_CHAIN"
 
             with m.State("LOCK_CHAIN"):
@@ -229,7 +233,7 @@ class CommitEngine(wiring.Component):
                 m.d.comb += pages.look(SetWord.FIRST)
                 m.d.sync += [count.eq(pages.found), part.eq(pages.found[8:]), repeats.eq(0)]
                 m.next = "READ_PLACE"
-                with m.If(pages.found == 0):
+                with m.If((pages.found == 0) | self._leave_half):
                     m.next = "NEXT_RECORD"
             with m.State("READ_PLACE"):
                 m.d.comb += pages.look(SetWord.SENT)

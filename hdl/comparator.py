@@ -5,6 +5,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from .interfaces import SourceState, Volume, index_shape
+from .mutations import Mutation, lacks
 
 __all__ = ["Comparator", "Verdict"]
 
@@ -28,6 +29,8 @@ class Comparator(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
+    mutation : Mutation or None
+        SPAN_NOT_CHECKED sees no SPANS_SETS.
 
     Members
     -------
@@ -50,8 +53,9 @@ class Comparator(wiring.Component):
         From the clock after ``start`` to ``done``.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
+        self._spans_matter = lacks(mutation, Mutation.SPAN_NOT_CHECKED)
         index = index_shape(geometry)
         super().__init__({
             "start": In(1),
@@ -93,7 +97,7 @@ class Comparator(wiring.Component):
         found = Signal(Verdict)
         first = Signal()
         m.d.comb += first.eq(compared == 0)
-        with m.If(~first & (self.volume.set != self.set)):
+        with m.If(~first & (self.volume.set != self.set) & self._spans_matter):
             m.d.comb += found.eq(Verdict.SPANS_SETS)
         with m.Elif(self.volume.disconnected):
             m.d.comb += found.eq(Verdict.DISCONNECTED)

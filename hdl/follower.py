@@ -8,6 +8,7 @@ from firmware_model.wire import SetWord, TargetFlag, Type
 
 from .interfaces import Event, MetadataPort, TargetState, header
 from .metadata import PageAccess
+from .mutations import Mutation, lacks
 from .recovery import LIFE_ADDRESS
 
 __all__ = ["CONTROL_TYPES", "Follower"]
@@ -38,6 +39,8 @@ class Follower(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
+    mutation : Mutation or None
+        RESYNC_NOT_MARKED sets no INCONSISTENT.
 
     Members
     -------
@@ -56,8 +59,9 @@ class Follower(wiring.Component):
         Pulse: a frame for a set that does not exist, or with a payload.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
+        self._mark_resync = lacks(mutation, Mutation.RESYNC_NOT_MARKED)
         super().__init__({
             "events": In(stream.Signature(Event)),
             "meta": Out(MetadataPort(geometry, TargetState(geometry))),
@@ -184,7 +188,8 @@ class Follower(wiring.Component):
                     with m.Default():
                         is_begin = event.type == Type.BEGIN
                         new = TargetFlag.FOLLOWING | TargetFlag.WRITTEN | TargetFlag.ASKED
-                        m.d.sync += flags.eq(Mux(is_begin, new, new | TargetFlag.INCONSISTENT))
+                        m.d.sync += flags.eq(Mux(is_begin | ~self._mark_resync, new,
+                                                 new | TargetFlag.INCONSISTENT))
                         with m.If(idle & has(TargetFlag.ASKED) & (ahead == 1)
                                   & ~(is_begin & has(TargetFlag.WRITTEN))):
                             m.next = "WRITE_DONE"

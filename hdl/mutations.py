@@ -10,10 +10,29 @@ PACKET_NOT_SET               :mod:`hdl.sequencer`: the cut leaves the flag at 0.
                              finds it (``Sequencer.fault``)
 END_OF_CHAIN_DROPPED         :mod:`hdl.chain`: the order list never ends a chain, so the target
                              commits a whole group at once and groups can end inside a chain
-SEQUENCE_NOT_CHECKED         :mod:`hdl.commit`, :mod:`hdl.receiver`
+SEQUENCE_NOT_CHECKED         :mod:`hdl.commit`: any complete group commits
 SLOT_FREED_WHILE_PENDING     :mod:`hdl.chain`: commit frees the slot that it has just swapped in
 CRC_NOT_CHECKED              the line: :mod:`hdl.link`
 RECONNECT_WRONG_GROUP        :mod:`hdl.sequencer`: any group with a track of the volume will do
+RESENT_GROUP_GROWS           :mod:`hdl.sequencer`: the newest group takes in all that is unsent.
+                             :mod:`hdl.chain` must then link what it appends to any former tail
+STATUS_NOT_MATCHED           :mod:`hdl.sequencer`: any status of the epoch clears all that is out
+DUPLICATE_COUNTED            :mod:`hdl.receiver`: a track that is staged counts once more
+FIRST_WRITE_WINS             :mod:`hdl.chain`: the later slot is freed, not swapped in
+SPAN_NOT_CHECKED             :mod:`hdl.comparator`
+LIMIT_NOT_CHECKED            :mod:`hdl.chain`: one command more than the write set has room for
+ABORT_COMMITS                :mod:`hdl.chain`: what has come of the chain is committed
+STAGING_NOT_RESERVED         :mod:`hdl.sequencer`: a cut takes a whole group whatever the credit
+LOSS_NOT_REWOUND             :mod:`hdl.sequencer`: a lost session is not heard of
+COMMIT_NOT_FINISHED          :mod:`hdl.commit`: the record of an interrupted chain is passed over
+CHAINS_COUNTED_TWICE         :mod:`hdl.commit`: a group sent again counts from its first chain
+LOST_TARGET_BEGUN            :mod:`hdl.sequencer`: BEGIN, whatever the target should have
+RESYNC_NOT_MARKED            :mod:`hdl.follower`: RESYNC is taken as if it were BEGIN
+RESYNCED_EARLY               :mod:`hdl.sequencer`: RESYNCED at the first status
+SCAN_SKIPS_TRACKS            :mod:`hdl.resync`: track 1 of each volume is left out
+OLD_SESSIONS_KEPT            the cores: no link starts a new session
+UPDATE_LOST                  :mod:`hdl.chain`: the waiter is lost if the track is in a packet
+STATUS_REWINDS               :mod:`hdl.sequencer`: a set is rewound after each group cleared
 ===========================  ====================================================================
 """
 
@@ -21,7 +40,7 @@ from amaranth.hdl import Const, Value
 
 from firmware_model.mutations import Mutation
 
-__all__ = ["Mutation", "Selected", "checked", "has", "lacks"]
+__all__ = ["Mutation", "Selected", "checked", "has", "lacks", "may_have"]
 
 
 class Selected:
@@ -66,3 +85,8 @@ def lacks(mutation, fault):
     if isinstance(mutation, Selected):
         return mutation.number != Selected.number_of(fault)
     return Const(mutation is not fault, 1)
+
+
+def may_have(mutation, fault):
+    """Whether a component needs hardware for ``fault`` at all: for faults that take states."""
+    return isinstance(mutation, Selected) or mutation is fault

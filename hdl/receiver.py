@@ -25,6 +25,7 @@ from .interfaces import (
     slot_shape,
 )
 from .metadata import PageAccess
+from .mutations import Mutation, has
 
 __all__ = ["Receiver"]
 
@@ -56,6 +57,8 @@ class Receiver(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
+    mutation : Mutation or None
+        DUPLICATE_COUNTED counts a track as received whenever it comes.
 
     Members
     -------
@@ -79,8 +82,9 @@ class Receiver(wiring.Component):
         Pulses for the counters.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
+        self._count_again = has(mutation, Mutation.DUPLICATE_COUNTED)
         slot = slot_shape(geometry)
         links = geometry.links
         notice = data.StructLayout({"valid": 1, "set": geometry.set_bits})
@@ -215,6 +219,9 @@ class Receiver(wiring.Component):
                     m.next = "FETCH_ENTRY"
                 with m.Elif(is_order | complete | meta.state_rdata.staged):
                     drop(self.duplicate)
+                    with m.If(self._count_again & ~is_order & ~complete):
+                        m.d.comb += pages.put_group(gseq, GROUP_RECEIVED, received + 1)
+                        notify(self.progress)
                 with m.Else():
                     m.d.comb += [meta.state_we.eq(1),
                                  *pages.put_group(gseq, GROUP_RECEIVED, received + 1)]

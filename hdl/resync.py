@@ -9,6 +9,7 @@ from firmware_model.wire import SetWord
 from .arbiter import RoundRobin
 from .interfaces import MetadataPort, SourceState
 from .metadata import PageAccess
+from .mutations import Mutation, has
 
 __all__ = ["Resync"]
 
@@ -33,6 +34,8 @@ class Resync(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
+    mutation : Mutation or None
+        SCAN_SKIPS_TRACKS leaves track 1 of every volume out.
 
     Members
     -------
@@ -48,8 +51,9 @@ class Resync(wiring.Component):
         Pulse for each track put in.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, *, mutation=None):
         self.geometry = geometry
+        self._skip_tracks = has(mutation, Mutation.SCAN_SKIPS_TRACKS)
         super().__init__({
             "start": In(data.StructLayout({"valid": 1, "set": geometry.set_bits})),
             "chain_open": In(1),
@@ -115,7 +119,7 @@ class Resync(wiring.Component):
                     m.next = "START_OVER"
                 with m.Elif(meta.volume_rdata.set != set_):
                     m.next = "LEAVE_VOLUME"
-                with m.Elif(meta.state_rdata.pending):
+                with m.Elif(meta.state_rdata.pending | (self._skip_tracks & (track == 1))):
                     m.next = "LEAVE_TRACK"
                 with m.Elif(self.chain_open):
                     m.next = "AWAIT_END_OF_CHAIN"

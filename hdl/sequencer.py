@@ -10,7 +10,7 @@ from .arbiter import RoundRobin, StreamMerge
 from .interfaces import Event, MetadataPort, SourceState, header
 from .liaison import Request
 from .metadata import PageAccess
-from .mutations import Mutation, checked, has, lacks
+from .mutations import Mutation, checked, has, lacks, may_have
 
 __all__ = ["Notice", "Sequencer", "Status", "StatusFilter"]
 
@@ -328,8 +328,9 @@ class Sequencer(wiring.Component):
                 with m.Switch(task):
                     with m.Case(Task.CUT):
                         budget = Signal.like(self.credit)
-                        m.d.comb += budget.eq(Mux(self.credit > g.group_limit, g.group_limit,
-                                                  self.credit))
+                        ample = ((self.credit > g.group_limit)
+                                 | has(self.mutation, Mutation.STAGING_NOT_RESERVED))
+                        m.d.comb += budget.eq(Mux(ample, g.group_limit, self.credit))
                         m.d.sync += [count.eq(0), room.eq(budget)]
                         with m.If(word == 0):
                             m.d.comb += [drop_destage.eq(1), drop_poll.eq(1)]
@@ -355,7 +356,8 @@ class Sequencer(wiring.Component):
 
             self._cut(m, pages, here, next_, word, head, index, count, room, drop_destage,
                       drop_poll)
-            self._clear(m, pages, here, done, sent, oldest, index, count, chains, added, blocked)
+            self._clear(m, pages, here, done, sent, oldest, index, count, chains, added, blocked,
+                        rewinds)
 
             self._step(m, pages, here, word)
             self._end_resync(m, pages, here, flags, word)
@@ -373,10 +375,15 @@ class Sequencer(wiring.Component):
             with m.State("RESET_AGE"):
                 m.d.comb += pages.put(SetWord.AGE, 0)
                 m.next = "CHOOSE_WORK"
+                if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
+                    with m.If(has(self.mutation, Mutation.RESENT_GROUP_GROWS) & in_flight.any()):
+                        m.next = "LOOK_AT_UNSENT"
+            if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
+                self._grow(m, pages, next_, word)
 
         m.d.comb += self.walking.eq(meta.gnt & ((task == Task.CUT) | (task == Task.STATUS)))
         # After the machine, so that what comes in the clock of a visit is not lost.
-        with m.If(self.link_lost):
+        with m.If(self.link_lost & lacks(self.mutation, Mutation.LOSS_NOT_REWOUND)):
             m.d.sync += rewinds.eq((1 << g.sets) - 1)
         with m.If(self.use.any()):
             m.d.sync += self.used.eq(self.used | self.use)
@@ -388,13 +395,15 @@ class Sequencer(wiring.Component):
         """What a commit status means; ``ahead`` groups would be cleared."""
         follows = (flags & TargetFlag.FOLLOWING).any()
         asked = (flags & TargetFlag.ASKED).any()
+        counts = (ahead != 0) & (ahead <= in_flight)
+        forged = has(self.mutation, Mutation.STATUS_NOT_MATCHED) & (in_flight != 0)
         with m.If(~ours | ~(follows | asked)):
             m.d.comb += self.request.ask.eq(1)
         with m.Elif(follows):
             with m.If(behind == 0):
                 m.d.comb += [self.notice.valid.eq(~runs), self.notice.rewound.eq(1)]
                 m.d.sync += self.running.eq(self.running | here)
-                with m.If((ahead != 0) & (ahead <= in_flight)):
+                with m.If(counts | forged):
                     m.next = "FIND_GROUP"
                 with m.Elif((self.resyncing & here).any()):
                     m.d.comb += pages.look(SetWord.RESYNC_LOW)
@@ -404,7 +413,8 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.lost.eq(1)
                 m.d.sync += self.running.eq(0)
             with m.Else():
-                with m.If((flags & TargetFlag.WRITTEN).any() | (self.used & here).any()):
+                blank = ~(flags & TargetFlag.WRITTEN).any() & ~(self.used & here).any()
+                with m.If(~blank & lacks(self.mutation, Mutation.LOST_TARGET_BEGUN)):
                     m.d.sync += self.resyncing.eq(self.resyncing | here)
                 m.next = "WRITE_EPOCH"
         with m.Elif(behind == 1):
@@ -451,13 +461,31 @@ class Sequencer(wiring.Component):
             m.next = "COMPARE_HIGH"
         with m.State("COMPARE_HIGH"):
             m.next = "CHOOSE_WORK"
-            with m.If(short[16]):
+            with m.If(short[16] & lacks(self.mutation, Mutation.RESYNCED_EARLY)):
                 pass
             with m.Elif((flags & TargetFlag.INCONSISTENT).any()):
                 m.d.comb += self.request.resynced.eq(1)
             with m.Else():
                 m.d.comb += self.resynced.eq(1)
                 m.d.sync += self.resyncing.eq(self.resyncing & ~here)
+
+    def _grow(self, m, pages, next_, unsent):
+        """A deliberate fault: the newest group that is out takes in everything unsent."""
+        newest = (next_ - 1)[:16]
+        with m.State("LOOK_AT_UNSENT"):
+            m.d.comb += pages.look(SetWord.UNSENT)
+            m.next = "LOOK_AT_COUNT"
+        with m.State("LOOK_AT_COUNT"):
+            m.d.comb += pages.look_group(newest, GROUP_COUNT)
+            m.d.sync += unsent.eq(pages.found)
+            m.next = "GROW_GROUP"
+        with m.State("GROW_GROUP"):
+            m.d.comb += pages.put_group(newest, GROUP_COUNT, pages.found + unsent)
+            m.d.sync += self.credit.eq(self.credit - unsent)
+            m.next = "CLEAR_UNSENT"
+        with m.State("CLEAR_UNSENT"):
+            m.d.comb += pages.put(SetWord.UNSENT, 0)
+            m.next = "CHOOSE_WORK"
 
     def _cut(self, m, pages, here, next_, unsent, head, index, count, room, drop_destage,
              drop_poll):
@@ -513,7 +541,8 @@ class Sequencer(wiring.Component):
             ]
             m.next = "CHOOSE_WORK"
 
-    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, added, blocked):
+    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, added, blocked,
+               rewinds):
         """Clear the oldest group, let go of the lock, and look whether there is another."""
         meta = self.meta
         state, volume = meta.state_rdata, meta.volume_rdata
@@ -575,6 +604,8 @@ class Sequencer(wiring.Component):
         with m.State("NOTE_PROGRESS"):
             m.d.comb += [*pages.put(SetWord.AGE, 0), self.group_done.eq(1)]
             m.d.sync += [blocked.eq(0), self.used.eq(self.used | here)]
+            with m.If(has(self.mutation, Mutation.STATUS_REWINDS)):
+                m.d.sync += rewinds.eq(rewinds | here)
             m.next = "LET_GO"
         with m.State("LET_GO"):
             m.next = "LOCK"

@@ -10,6 +10,7 @@ from .counters import Tally
 from .dispatcher import Dispatcher
 from .interfaces import SourceState
 from .liaison import Liaison
+from .mutations import Mutation, lacks
 from .orderwalker import OrderWalker
 from .poller import Poller
 from .resync import Resync
@@ -95,7 +96,7 @@ class SourceCore(Core):
         m.submodules.poller = poller = Poller()
         m.submodules.status = status = StatusFilter(g)
         m.submodules.sequencer = sequencer = Sequencer(g, mutation=self.mutation)
-        m.submodules.resync = resync = Resync(g)
+        m.submodules.resync = resync = Resync(g, mutation=self.mutation)
         m.submodules.liaison = liaison = Liaison(g)
         m.submodules.dispatcher = dispatcher = Dispatcher(g)
         walkers = [OrderWalker(g) for _ in range(g.links)]
@@ -168,6 +169,7 @@ class SourceCore(Core):
             *(getattr(part, name).eq(getattr(sequencer, name))
               for part in (volumes, parts.pages) for name in ("running", "resyncing", "used")),
         ]
+        renewing = lacks(self.mutation, Mutation.OLD_SESSIONS_KEPT)
         for n, (link, walker) in enumerate(zip(self.links, walkers, strict=True)):
             m.submodules[f"walker_{n}"] = walker
             connect(m, flipped(link.events), status.events[n])
@@ -175,7 +177,7 @@ class SourceCore(Core):
             connect(m, flipped(link.payload), walker.payload)
             m.d.comb += [
                 link.sink.ready.eq(1),      # commit status has no payload
-                link.renew.eq(sequencer.lost),
+                link.renew.eq(sequencer.lost & renewing),
                 dispatcher.up[n].eq(link.up),
                 dispatcher.room[n].eq(link.room),
             ]

@@ -9,6 +9,7 @@ from .commit import CommitEngine
 from .counters import Tally
 from .follower import Follower
 from .interfaces import TargetState
+from .mutations import Mutation, lacks
 from .receiver import Receiver
 from .slotwriter import SlotWriter
 from .status import StatusSender
@@ -55,8 +56,8 @@ class TargetCore(Core):
 
     def furnish(self, m, parts):
         g = self.geometry
-        receiver = Receiver(g)
-        follower = Follower(g)
+        receiver = Receiver(g, mutation=self.mutation)
+        follower = Follower(g, mutation=self.mutation)
         commit = CommitEngine(g, mutation=self.mutation)
         status = StatusSender(g)
         writers = [SlotWriter(g) for _ in range(g.links)]
@@ -72,6 +73,7 @@ class TargetCore(Core):
         m.submodules.commit = restarting(commit)
         m.submodules.status = restarting(status)
 
+        renewing = lacks(self.mutation, Mutation.OLD_SESSIONS_KEPT)
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
             m.submodules[f"writer_{n}"] = restarting(writer)
             connect(m, flipped(link.sink), writer.sink)
@@ -79,7 +81,7 @@ class TargetCore(Core):
             connect(m, flipped(link.submit), status.submit[n])
             m.d.comb += [
                 link.payload.bytes.valid.eq(0),     # commit status has no payload
-                link.renew.eq(follower.new_life),
+                link.renew.eq(follower.new_life & renewing),
                 receiver.slot[n].eq(writer.slot),
                 receiver.slot_valid[n].eq(writer.slot_valid),
                 writer.take.eq(receiver.take[n]),

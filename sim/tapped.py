@@ -12,11 +12,13 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arbiter import RegisterArbiter
 from hdl.interfaces import RegisterPort
-from hdl.mutations import Selected
+from hdl.mutations import Mutation, Selected
 
 from .top import Board
 
 __all__ = ["FaultyBoard", "Poker", "TappedBoard"]
+
+FAULT_BITS = len(Mutation).bit_length()     # 0 is none
 
 
 class Poker(wiring.Component):
@@ -65,7 +67,7 @@ class TappedBoard(Board):
         Hold a system in reset. Its memories keep what they have.
     source_generation, target_generation : In(8)
         What the systems are told of their resets.
-    fault : In(4)
+    fault : In(5)
         Only of :class:`FaultyBoard`.
     source_links_up, target_links_up : Out(8)
         Bit n: link n has a session.
@@ -79,7 +81,7 @@ class TappedBoard(Board):
     target_reset: In(1)
     source_generation: In(8)
     target_generation: In(8)
-    fault: In(4)
+    fault: In(FAULT_BITS)
     source_links_up: Out(8)
     target_links_up: Out(8)
 
@@ -110,7 +112,7 @@ class FaultyBoard(TappedBoard):
 
     def __init__(self, geometry, mutation=None):
         super().__init__(geometry, mutation)
-        self._fault = Signal(4)
+        self._fault = Signal(FAULT_BITS)
         self.mutation = Selected(self._fault)
 
     def place_systems(self, m, source, target):
