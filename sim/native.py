@@ -501,6 +501,12 @@ class NativeBoard:
                     self._call("watch", page, wire.SET_PAGE_WORDS * set_ + word)
         self._tables = Layout(self.geometry, at, size)
 
+    def watch(self, side: Side, set_: int, word: int) -> None:
+        """From now on :meth:`run` ends, with LOGGED, in the clock in which this word of a set's
+        page changes. Not together with :meth:`watch_commits`."""
+        page = self._memory(f"{side.name.lower()}.core.metadata.page")
+        self._call("watch", page.number, wire.SET_PAGE_WORDS * set_ + word)
+
     def snapshots(self) -> Sequence[Snapshot]:
         """What was logged since the last call."""
         size = ctypes.c_size_t()

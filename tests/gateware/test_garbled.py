@@ -6,7 +6,7 @@ Bitstreams are made on that promise (``boards.flow``); here every such read is w
 import pytest
 
 from tests.gateware import scenarios  # noqa: F401 - registers them
-from tests.gateware.native import native_world
+from tests.gateware.native import running_world
 from tests.scenarios.generator import play
 from tests.scenarios.world import SCENARIOS
 
@@ -19,11 +19,11 @@ PROGRAM_LENGTH = 25
     "links_cut_in_the_middle",
 ])
 def test_scenario(name):
-    with native_world(garbled=True) as world:
+    with running_world(garbled=True) as world:
         SCENARIOS[name](world)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_program(seed):
-    with native_world(seed=seed + 1, garbled=True) as world:
+    with running_world(seed=seed + 1, garbled=True) as world:
         play(world, seed, PROGRAM_LENGTH)

@@ -8,10 +8,11 @@ import pytest
 
 from sim.cocotb_run import run
 from tests.gateware import scenarios
+from tests.scenarios.gateware_world import GatewareWorld
 from tests.scenarios.world import GEOMETRY
 
 
-@pytest.mark.parametrize("scenario", scenarios.parameters())
+@pytest.mark.parametrize("scenario", scenarios.parameters(GatewareWorld))
 def test_scenario(scenario, tmp_path):
     run("tests.gateware.cocotb_scenarios", GEOMETRY, tmp_path, seed=1,
         environment={"FARSIDE_SCENARIO": scenario.name})

@@ -13,6 +13,7 @@ from firmware_model import wire
 from firmware_model.geometry import Geometry
 from firmware_model.wire import Channel, Code, Reg, Role, SetWord, Type
 from host_tools.client import Client
+from host_tools.linkpeer import LinkPeer
 from host_tools.session import Request, values_of
 from host_tools.transport import Transport
 
@@ -35,6 +36,7 @@ LINK_COUNTS = wire.LinkCounter.ACKS_SENT
 
 PAGE_WORDS = [word for word in SetWord if word < SetWord.GROUP]
 
+FIRST_SESSION = 7           # nothing is left to chance
 FIRST_TAG, LAST_TAG = 0x8000, 0xFEFF    # of submissions; the library counts from 1, raw from 0xFF00
 
 
@@ -46,6 +48,9 @@ class ScenarioClient(Client):
         self.answered: list[tuple[Submission, ChainAnswer]] = []
         self.raw: dict[int, list[Code]] = {}
         super().__init__(transport, name=name, role=role)
+
+    def make_peer(self) -> LinkPeer:
+        return LinkPeer(Role.HOST, session=FIRST_SESSION)
 
     def _handle(self, frame: wire.Frame, now: float) -> None:
         fields = frame.fields
@@ -135,17 +140,22 @@ class GatewareWorld(World):
         self._host.pump()
         return submission
 
-    def result(self, submission: Submission) -> ChainAnswer:
-        def answered() -> bool:
-            self._collect()
-            return submission.answer is not None
+    def _answered(self, submission: Submission) -> bool:
+        self._collect()
+        return submission.answer is not None
 
-        assert self._host.wait_until(answered, 20.0), "a chain was not answered at all"
+    def result(self, submission: Submission) -> ChainAnswer:
+        assert self._host.wait_until(lambda: self._answered(submission), 20.0), (
+            "a chain was not answered at all")
         assert submission.answer is not None
         return submission.answer
 
     def read(self, volume: int, track: int, count: int = 1, side: Side = "source") -> bytes:
         return self._clients[side].read(volume, track, count)
+
+    def read_says_inconsistent(self, volume: int) -> bool:
+        self.read(volume, 0, side="target")
+        return self._clients["target"].read_inconsistent
 
     def set_volume(self, volume: int, set_: int) -> Code:
         tag, self._raw_tag = self._raw_tag, (self._raw_tag - 1)

@@ -261,6 +261,8 @@ class ModelWorld(World):
             self.history.advance(set_, before)
             self.history.commit(set_, commands, number=before + 1)
         else:
+            self.held = False
+            self.set_hold(False)
             events = [e for e in self.system.enabled_events({Kind.TARGET_WARM}) if e.set >= 0]
             if not events:
                 return False

@@ -96,7 +96,6 @@ def a_reset_in_the_middle_of_a_commit(world: World) -> None:
         world.destage(0)
         world.destage(1)
         world.quiesce()
-        world.hold(False)
         interrupted += world.restart_in_commit("target")
         world.oracle()
         watch(world, 3)
@@ -310,6 +309,14 @@ def an_orderly_run_sends_nothing_twice(world: World) -> None:
         world.insist(world.chain(n % 3, range(n % 4, n % 4 + 3), f"{n}"))
         world.insist(world.chain(3, [n % 5], f"{n}"))
         world.destage(0)
+    world.settle()
+    world.hold(True)                # several groups, acknowledged one after the other
+    for n in range(3):
+        world.write(world.chain(0, range(5 * n, 5 * n + 5), f"held{n}"))
+        world.destage(0)
+    world.quiesce()
+    assert in_flight(world, 0) > 1
+    world.hold(False)
     world.check_settled()
     assert world.counter(Counter.GROUP_RESENDS) == 0
     assert world.counter(Counter.DISPATCHES) == world.counter(Counter.GROUP_TRACKS)
@@ -341,7 +348,7 @@ def a_group_sent_again_grows_by_nothing(world: World) -> None:
 def duplicates_do_not_make_a_group_whole(world: World) -> None:
     """Time-outs send large groups again while parts of them are still lost on the way."""
     world.set_timeout(True)
-    for turn in range(4):
+    for turn in range(2):
         for link in range(world.geometry.links):
             world.disturb(link, loss=0.3)
         for n in range(2):
@@ -365,24 +372,32 @@ def late_frames_of_a_former_life_are_not_heard(world: World) -> None:
     """The source loses its memory while its frames are under way on a slow link. Those must not
     count once its new life has begun on a fast one, under the same epoch and numbers."""
     slow = world.geometry.links - 1
-    for n in range(3):
-        world.write(world.chain(0, [n], f"{n}"))
+    for n in range(2):              # what the new life's first groups will blank
+        world.write(world.chain(0, [n, n + 3, n + 5], f"{n}"))
         world.settle()
     for link in range(slow):
         world.cut(link)
-    world.quiesce()
+    world.write(world.chain(0, [2], "2"))
+    world.destage(0)
+    world.wait_until(lambda: world.acked(0), "the slow link carries everything")
     world.write(world.chain(0, range(45, 50), "former life"))
     world.delay(slow)
     world.destage(0)
-    world.quiesce()
+    for _ in range(20):
+        world.pass_time()           # until all of it is on the line
     world.restart("source", keep=False)
     world.hold(True)                # so that the new life's first groups stay in flight
     for link in range(slow):
         world.restore(link)
-    world.wait_until(lambda: world.in_step(2) and in_flight(world, 0) > 2, "the new life begins")
+    world.wait_until(lambda: bool(world.flags(0, "source") & SourceFlag.RUNNING),
+                     "the new life begins")
+    for link in range(slow):
+        world.cut(link)
     world.delay(slow, late=False)
     world.quiesce()
     world.hold(False)
+    for link in range(slow):
+        world.restore(link)
     for _ in range(10):
         world.oracle()
         world.pass_time()

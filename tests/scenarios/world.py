@@ -317,16 +317,16 @@ class World(ABC):
         """Judge the target as it is now; fails unless every set is a prefix, at least as new as
         acknowledged, and the very one that the target's chain count says. After a restart those
         that say INCONSISTENT, or have not begun again, are left out."""
+        was_held = self.held
+        if not was_held:
+            self.set_hold(True)
         for set_ in range(self.geometry.sets):
             page = self.page(set_)
-            if self.restarted:
+            if self.restarted:      # what the target has, the source had before
                 self.history.advance(set_, page[SetWord.CHAINS_HIGH] << 16
                                      | page[SetWord.CHAINS_LOW])
             acknowledged = page[SetWord.ACKED_HIGH] << 16 | page[SetWord.ACKED_LOW]
             self.history.acknowledge(set_, acknowledged)
-        was_held = self.held
-        if not was_held:
-            self.set_hold(True)
         image = self.target_image()
         counts = [self.chains(set_, "target") for set_ in range(self.geometry.sets)]
         known = [set_ for set_ in range(self.geometry.sets) if self._judgeable(set_)]
@@ -399,8 +399,8 @@ class World(ABC):
 
     def restart_in_commit(self, side: Side, commands: Sequence[Command] = ()) -> bool:
         """Reset a side, its memory kept, in the middle of a commit (requires "midway"): the
-        source's of a chain of these commands; the target's of any chain that waits for it, False
-        if none does."""
+        source's of a chain of these commands; the target's of any chain that waits for it, which
+        may be because commits are held: that ends. False if none does."""
         raise Unsupported("midway")
 
     def delay(self, link: int, *, late: bool = True) -> None:
