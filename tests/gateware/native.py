@@ -17,7 +17,7 @@ from firmware_model.mutations import Mutation
 from firmware_model.wire import CHANNEL_TICK_BITS, Channel, Code, Reg, SetWord, Type
 from hdl.recovery import CHAIN_RECORD, CHAIN_RECORD_HIGH, CHAIN_RECORD_LOW
 from host_tools.transport import SerialTransport
-from host_tools.trials.play import NativeTransport
+from host_tools.trials.world import NativeTransport
 from sim.board import SimulatedBoard
 from sim.native import Event, NativeBoard
 from sim.native import Side as NativeSide
@@ -45,6 +45,7 @@ class Clockwork:
         self.board = board
         self.chance = random.Random(f"pauses {seed}")
         self.stop: Callable[[], bool] = lambda: False
+        self.host_away: int | None = None       # never
         self.look: Callable[[], None] = lambda: None
         self.alarm: Callable[[], None] = lambda: None
         self.alarm_at = limit
@@ -59,6 +60,9 @@ class Clockwork:
             self.alarm()
         elif not self.stop() and self.board.run(min(clocks, ahead)) & Event.LOGGED:
             self.look()
+
+    def on_line(self, data: bytes) -> bytes:
+        return data
 
     def pause(self) -> None:
         if self.chance.random() < 0.25:
@@ -94,7 +98,8 @@ class NativeWorld(GatewareWorld):
         self._clockwork = Clockwork(self.board, seed, limit)
         self._watching = False
         self._settings: dict[Callable[[bool], None], bool] = {}
-        source, target = (UnhurriedTransport(self._clockwork, side) for side in NativeSide)
+        source, target = (UnhurriedTransport(self._clockwork, side, geometry.clock_hz)
+                          for side in NativeSide)
         super().__init__(source, target, geometry)
 
     def clocks(self) -> int:
