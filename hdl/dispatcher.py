@@ -119,6 +119,7 @@ class Dispatcher(wiring.Component):
 
         waited = Signal(range(ORDER_PATIENCE), init=0)
         patient = Signal(init=1)
+        waiting, served = Signal(), Signal()
         link = Signal(range(g.links))
         choice, chosen = self._choose_link(m, set_, order, patient, link)
         self._frame(m, set_, epoch, gseq, count, index, slot, order, control)
@@ -165,7 +166,7 @@ class Dispatcher(wiring.Component):
 
             # -- one frame
             with m.State("AWAIT_LINK"):
-                m.d.sync += waited.eq(waited + 1)
+                m.d.comb += waiting.eq(1)
                 with m.If(control & ~self.up.any()):
                     m.d.comb += self.control.ready.eq(1)
                     m.next = "AWAIT_WORK"
@@ -176,11 +177,9 @@ class Dispatcher(wiring.Component):
                     m.next = "LOCK_TRACK"
                     with m.If(control):
                         m.next = "OFFER_FRAME"
-                with m.Elif(waited.all()):
-                    m.d.sync += patient.eq(0)
             with m.State("LOCK_TRACK"):
                 m.d.comb += pages.look(SetWord.SENT)
-                m.d.sync += [waited.eq(0), patient.eq(1)]
+                m.d.comb += served.eq(1)
                 with m.If(meta.gnt):
                     m.next = "READ_TRACK"
             with m.State("READ_TRACK"):
@@ -219,6 +218,14 @@ class Dispatcher(wiring.Component):
 
         with m.If(self.notice.valid & self.notice.rewound & (self.notice.set == set_)):
             m.d.sync += restart.eq(1)
+
+        # Apart from the machine, which is large and would be simulated at every clock with it.
+        with m.If(served):
+            m.d.sync += [waited.eq(0), patient.eq(1)]
+        with m.Elif(waiting):
+            m.d.sync += waited.eq(waited + 1)
+            with m.If(waited.all()):
+                m.d.sync += patient.eq(0)
         return m
 
     def _choose_link(self, m, set_, order, patient, link):
