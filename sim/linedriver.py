@@ -42,27 +42,32 @@ class LineDriver(wiring.Component):
         bits = Signal(range(11))        # of the byte, still to end; 1 is the stop bit
         left = Signal(signed(30))       # of this bit, in 1/256 clock
         over = Signal(signed(30))       # less than 0: what this bit lasts into the next clock
+        following = Signal(signed(30))  # of ``left``
+        is_due = Signal()               # this is the last clock of the bit, if there is one
         longer = Signal(signed(26))
         stop = Signal(signed(30))
+        begins = Signal()
         ends = Signal()
         m.d.comb += [
             longer.eq(self.divisor + self.skew),
             stop.eq(self.divisor - 9 * self.skew),
             over.eq(left - 256),
-            ends.eq((bits != 0) & (over <= 0)),
+            ends.eq((bits != 0) & is_due),
             self.i.ready.eq((bits == 0) | ((bits == 1) & ends)),
+            begins.eq(self.i.valid & self.i.ready),
+            following.eq(over),
         ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [
-                self.tx.eq(0), shift.eq(self.i.payload), bits.eq(10),
-                left.eq(longer + Mux(ends, over, 0)),
-            ]
+        # Apart from the rest, which is to be simulated once a bit and not at every clock.
+        with m.If(begins):
+            m.d.comb += following.eq(longer + Mux(ends, over, 0))
+        with m.Elif(ends):
+            m.d.comb += following.eq(over + Mux(bits == 2, stop, longer))
+        with m.If(begins | (bits != 0)):
+            m.d.sync += [left.eq(following), is_due.eq(following <= 256)]
+
+        with m.If(begins):
+            m.d.sync += [self.tx.eq(0), shift.eq(self.i.payload), bits.eq(10)]
         with m.Elif(ends):
             # Ones follow the data: the first of them is the stop bit, the rest the idle line.
-            m.d.sync += [
-                self.tx.eq(shift[0]), shift.eq(Cat(shift[1:], 1)), bits.eq(bits - 1),
-                left.eq(over + Mux(bits == 2, stop, longer)),
-            ]
-        with m.Elif(bits != 0):
-            m.d.sync += left.eq(over)
+            m.d.sync += [self.tx.eq(shift[0]), shift.eq(Cat(shift[1:], 1)), bits.eq(bits - 1)]
         return m
