@@ -244,7 +244,11 @@ SMALL = 400     # characters of code that cost no more than waking up a chunk fo
 
 # Registers that change at every clock, by the end of their names. What depends on them runs at
 # every clock anyway, so it may as well run together. A wrong name costs time, nothing else.
-RESTLESS = re.compile(r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|_cycles|now)$")
+RESTLESS = re.compile(
+    r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|registers__DOT__clock|_cycles|now)$")
+
+# Registers that change at every clock for a while. What depends on one of them runs together.
+BUSY = re.compile(r"__DOT__(uart_rx__DOT__clocks|line__DOT__left|dispatcher__DOT__waited)$")
 
 
 def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], group: list[int],
@@ -268,9 +272,12 @@ def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], gro
         of = circle[0]
         level[of] = 1 + max((level[other] for other in edges[of]), default=-1)
     restless: dict[int, int] = {}       # by level: the group that such groups are united with
+    busy: dict[tuple[int, str], int] = {}
     for of in sorted(level, key=lambda one: (level[one], one)):
         if any(RESTLESS.search(name) for name in reads[of]) and size[of] <= 3 * SMALL:
             unite(restless.setdefault(level[of], of), of)
+        elif size[of] <= SMALL and (names := sorted(filter(BUSY.search, reads[of]))):
+            unite(busy.setdefault((level[of], names[0]), of), of)
         elif size[of] > SMALL:
             continue
         for other in sorted(edges[of]):
