@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import ClockDomain, Fragment, ValueCastable, _xfrm
+from amaranth.hdl import ClockDomain, Fragment, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
@@ -37,8 +37,7 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     """Elaborate the class that ``top`` (``module:class``) names."""
     module, _, name = top.partition(":")
     component = getattr(importlib.import_module(module), name)(geometry, mutation)
-    with _named_states():
-        fragment = Fragment.get(component, None)
+    fragment = Fragment.get(component, None)
     # A simulation starts with every register at its initial value, so it needs no reset; without
     # one it has a multiplexer less in front of every register, and runs faster.
     sync = ClockDomain("sync", reset_less=True)
@@ -63,39 +62,22 @@ def _ports(component: wiring.Component) -> dict[str, tuple[Any, PortDirection]]:
 
 
 def _state_names(fragment: Fragment, scope: tuple[str, ...]) -> dict[str, dict[int, str]]:
-    """State names of every FSM below ``fragment``, by full name of its state signal."""
+    """State names of every FSM below ``fragment``, by full name of its state signal.
+
+    A ResetInserter or the like makes another fragment, which has no FSMs to show; but it
+    remembers the modules that it came from.
+    """
     found = {}
-    for name, made in fragment.generated.items():
-        decoding = getattr(made, "decoding", None)
+    made = dict(fragment.generated)
+    for origin in fragment.origins or ():
+        made |= getattr(origin, "_generated", {})
+    for name, machine in made.items():
+        decoding = getattr(machine, "decoding", None)
         if decoding:
             found[".".join((*scope, f"{name}_state"))] = dict(decoding)
     for index, (sub, name, _) in enumerate(fragment.subfragments):
         found.update(_state_names(sub, (*scope, name or f"U${index}")))
     return found
-
-
-@contextlib.contextmanager
-def _named_states() -> Iterator[None]:
-    """Amaranth forgets the names of the states of all that a ResetInserter is put around.
-
-    Where its insides look different those names are missing, and everything works as well.
-    """
-    transformer: Any = getattr(_xfrm, "FragmentTransformer", None)
-    plain = getattr(transformer, "on_fragment", None)
-    if plain is None:
-        yield
-        return
-
-    def on_fragment(self: Any, fragment: Any) -> Any:
-        made = plain(self, fragment)
-        getattr(made, "generated", {}).update(getattr(fragment, "generated", {}))
-        return made
-
-    transformer.on_fragment = on_fragment
-    try:
-        yield
-    finally:
-        transformer.on_fragment = plain
 
 
 @contextlib.contextmanager

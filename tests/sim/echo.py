@@ -25,7 +25,8 @@ class Echo(BoardPorts):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.watcher = watcher = Watcher()
+        watcher = Watcher()
+        m.submodules.watcher = ResetInserter(Const(0))(watcher)     # its states keep their names
         m.d.comb += watcher.line.eq(self.source_rx)
         m.d.sync += [self.source_tx.eq(self.source_rx), self.target_tx.eq(self.target_rx)]
         if self.mutation == "target_silent":
