@@ -515,7 +515,8 @@ class LinkCounter(enum.IntEnum):
     BAD_FRAMES = 4          # CRC, COBS or length
     TIMEOUTS = 5
     SESSIONS = 6            # times the link came up
-    ACKS_SENT = 7
+    ACKS_SENT = 7           # grows also while there is nothing to do: see KEEPALIVE_BITS
+    DOWN_TIME = 8           # slow ticks (of SLOW_TICK clocks) that found it down
 
 
 LINK_COUNTER_STRIDE = 16

@@ -15,8 +15,13 @@ from .interfaces import RegisterPort
 
 __all__ = ["Counters", "Tally", "link_tallies"]
 
-_LINK_BASE = 32         # memory: Counter values below, eight words a link above
+# Places in the memory: Counter values, then DOWN_TIME of each link, then eight words a link.
+_DOWN_BASE = 24
+_LINK_BASE = 32
 _PER_LINK = 8
+
+# What a link tells of itself, as it happens. That it is down is looked at now and then.
+_EVENTS = [counter for counter in LinkCounter if counter is not LinkCounter.DOWN_TIME]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Tally:
 
 def link_tallies():
     """Layout of the eight increments of a link, named after ``wire.LinkCounter``."""
-    return data.StructLayout({c.name.lower(): 1 for c in LinkCounter})
+    return data.StructLayout({c.name.lower(): 1 for c in _EVENTS})
 
 
 class Counters(wiring.Component):
@@ -66,6 +71,10 @@ class Counters(wiring.Component):
         One field for each of ``tallies``, by its name in lower case: what to add in this clock.
     links : In(link_tallies()).array(geometry.links)
         The same for each link, one bit each.
+    tick : In(1)
+        Pulse every ``wire.SLOW_TICK`` clocks: DOWN_TIME of every link in ``down`` grows.
+    down : In(links)
+        Bit n: link n has no session.
     bus : In(RegisterPort())
         Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 1
         to 3 clocks.
@@ -83,6 +92,8 @@ class Counters(wiring.Component):
             "add": In(data.StructLayout({c.name.lower(): t.amount
                                          for c, t in self.tallies.items()})),
             "links": In(link_tallies()).array(geometry.links),
+            "tick": In(1),
+            "down": In(geometry.links),
             "bus": In(RegisterPort()),
         })
 
@@ -138,7 +149,7 @@ class Counters(wiring.Component):
                     m.d.comb += self.bus.code.eq(Code.READ_ONLY)
                 m.next = "WATCH"
         # After the machine, so that an event in the clock that ends a round is not lost.
-        with m.If(Cat(self.add, self.links).any()):
+        with m.If(Cat(self.add, self.links).any() | (self.tick & self.down.any())):
             m.d.sync += fresh.eq(1)
         return m
 
@@ -147,7 +158,8 @@ class Counters(wiring.Component):
         for counter, tally in self.tallies.items():
             yield counter.value, tally, self.add[counter.name.lower()]
         for n in range(self.geometry.links):
-            for counter in LinkCounter:
+            yield _DOWN_BASE + n, Tally(pending=1), self.tick & self.down[n]
+            for counter in _EVENTS:
                 yield (_LINK_BASE + _PER_LINK * n + counter.value, Tally(),
                        self.links[n][counter.name.lower()])
 
@@ -156,6 +168,7 @@ class Counters(wiring.Component):
         known, place = Signal(), Signal(range(self.depth))
         offset = Signal(16)
         stride_bits = (wire.LINK_COUNTER_STRIDE - 1).bit_length()
+        link = offset[stride_bits:stride_bits + 3]
         with m.If(self.bus.addr[exact_log2(Reg.LINK_COUNTERS):] == 0):
             m.d.comb += [
                 offset.eq(self.bus.addr ^ Reg.COUNTERS),
@@ -167,6 +180,6 @@ class Counters(wiring.Component):
                 offset.eq(self.bus.addr ^ Reg.LINK_COUNTERS),
                 known.eq((offset[:stride_bits] < len(LinkCounter))
                          & (offset[stride_bits:] < self.geometry.links)),
-                place.eq(_LINK_BASE + Cat(offset[:3], offset[stride_bits:stride_bits + 3])),
+                place.eq(Mux(offset[3], _DOWN_BASE + link, _LINK_BASE + Cat(offset[:3], link))),
             ]
         return known, place

@@ -22,7 +22,7 @@ class LinePort(wiring.Signature):
     """Line side of what passes between a line and the system behind it.
 
     Streams, payload ports and ``renew``, ``up``, ``room``, ``flushed``, ``started`` are those of
-    :class:`.link.LinkEngine`; ``counts`` has a pulse for each ``wire.LinkCounter``.
+    :class:`.link.LinkEngine`; ``counts`` has a pulse for each event of ``wire.LinkCounter``.
     """
 
     def __init__(self):
@@ -122,6 +122,6 @@ class Line(wiring.Component):
             port.room.eq(engine.room),
             port.flushed.eq(engine.flushed),
             port.started.eq(engine.started),
-            *(port.counts[counter.name.lower()].eq(strobes[counter]) for counter in LinkCounter),
+            *(port.counts[counter.name.lower()].eq(strobe) for counter, strobe in strobes.items()),
         ]
         return m

@@ -135,8 +135,9 @@ class LinkEngine(wiring.Component):
         The other side's last hello has another version, role or geometry.
     frame_sent, resent, frame_received, duplicate, bad_frame, timeout, session, ack_sent : Out(1)
         One clock for each count of the ``wire.LinkCounter`` of that name. ``duplicate`` also
-        counts frames out of window or (``ordered``) out of turn; ``bad_frame`` counts also
-        line bytes dropped for their stop bit or for want of room.
+        counts frames out of window or (``ordered``) out of turn. ``bad_frame`` is one for each
+        frame that fails, also if a byte without a stop bit has cut it in two. A byte that
+        belongs to no frame is not counted.
     """
 
     def __init__(self, *, role, window, max_payload, ordered=False, fingerprint=0,
@@ -212,8 +213,8 @@ class LinkEngine(wiring.Component):
         m.d.comb += [
             uart_rx.rx.eq(self.rx),
             uart_rx.divisor.eq(self.divisor),
-            self.bad_frame.eq(receiver.bad | uart_rx.framing_error | fifo.overflow),
         ]
+        self._count_bad_frames(m, receiver, uart_rx.framing_error)
 
         # -- line out ----------------------------------------------------------------------
 
@@ -393,6 +394,21 @@ class LinkEngine(wiring.Component):
             self.ack_sent.eq(speaker.ack_said),
         ]
         return m
+
+    def _count_bad_frames(self, m, receiver, framing_error):
+        """A byte without a stop bit counts as delimiter (hdl/uart.py): it ends the frame that it is
+        in, and what is behind it fails as another one, which is not counted."""
+        cut = Signal()
+        is_rest = Signal()
+        m.d.comb += self.bad_frame.eq(receiver.bad & ~is_rest)
+        with m.If(receiver.bad):
+            m.d.sync += is_rest.eq(cut)
+        with m.If(receiver.frame.valid):
+            m.d.sync += is_rest.eq(0)
+        with m.If(receiver.bad | receiver.frame.valid):
+            m.d.sync += cut.eq(0)
+        with m.If(framing_error):
+            m.d.sync += cut.eq(1)
 
     def _hold_event(self, m, events, in_payload):
         """Put a register between ``events`` and the taker; returns when it is taken already.

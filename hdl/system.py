@@ -174,6 +174,8 @@ class Core(wiring.Component):
             counters.add.host_resends.eq(self.host.counts.resends),
             counters.add.host_errors.eq(host_port.refused),
             counters.add.reads.eq(host_port.read),
+            counters.tick.eq(registers.slow_tick),
+            counters.down.eq(~registers.links_up),
             *(mine.eq(link.counts)
               for mine, link in zip(counters.links, self.links, strict=True)),
         ]

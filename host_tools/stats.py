@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firmware_model import wire
+from firmware_model.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class SetPage:
                    if word != wire.SetWord.GROUP}
         values |= {"chains": self.chains, "acked": self.acked, "in_flight": self.in_flight}
         return values
+
+
+def down_seconds(ticks: int, geometry: Geometry) -> float:
+    """So much of a link's ``down_time`` in seconds of the board; the counter wraps."""
+    return (ticks & 0xFFFFFFFF) * wire.SLOW_TICK / geometry.clock_hz
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from .client import Client
 from .errors import PortBusy, PortLost
 from .registers import Registers
 from .sharing import Activity, Share, SharedBoard
-from .stats import SetPage, Stats
+from .stats import SetPage, Stats, down_seconds
 from .units import show_seconds
 
 BITS_PER_BYTE = 10          # start bit, eight data bits, stop bit
@@ -122,8 +122,7 @@ class _Link:
 
     up: bool
     silent: bool = False                # a time-out in the last sample
-    down_seconds: float = 0.0
-    down_since: float | None = None     # seconds of the board
+    down_since: int | None = None       # its DOWN_TIME when it was last seen up
 
 
 class Tracker:
@@ -138,7 +137,6 @@ class Tracker:
         self._before: Look | None = None
         self._links: list[_Link] = []
         self._waiting: set[int] = set()
-        self._seconds = 0.0             # of the board, since the first look
 
     def take(self, now: Look) -> Sample | None:
         before, self._before = self._before, now
@@ -151,7 +149,6 @@ class Tracker:
         self._resyncs(before, now)
         clocks = now.stats.cycles - before.stats.cycles
         seconds = max(clocks, 1) / now.geometry.clock_hz
-        self._seconds += seconds
         elapsed = max(now.at - before.at, 1e-9)
         activity = now.activity
         return {
@@ -181,18 +178,14 @@ class Tracker:
         counters, old = now.stats.links[number], before.stats.links[number]
         up = number in now.stats.links_up
         sessions = _change(counters, old, "sessions")
-        if not up:
-            link.down_seconds += seconds if not link.up else seconds / 2
-        elif not link.up:
-            link.down_seconds += seconds / 2
         if link.up and not up:
-            link.down_since = self._seconds - seconds / 2
+            link.down_since = old["down_time"]
             self.events.append(f"link {number} went down")
         elif up and not link.up:
             since = link.down_since
             self.events.append(f"link {number} came up again" if since is None else
-                               f"link {number} came up again after about "
-                               f"{show_seconds(self._seconds - seconds / 2 - since)}")
+                               f"link {number} came up again after about " + show_seconds(
+                                   down_seconds(counters["down_time"] - since, now.geometry)))
             link.down_since = None
         elif up and sessions:
             self.events.append(f"link {number} was down for less than a sample")
@@ -204,7 +197,8 @@ class Tracker:
         sent = frames + _change(counters, old, "resends")
         line_bytes = sent * (now.geometry.track_bytes + FRAME_BYTES)
         return {
-            "link": number, "up": up, "silent": silent, "down_seconds": link.down_seconds,
+            "link": number, "up": up, "silent": silent,
+            "down_seconds": down_seconds(counters["down_time"], now.geometry),
             "frames_per_second": frames / seconds,
             "received_per_second": _change(counters, old, "frames_received") / seconds,
             # Track frames are the bulk of what a source sends; a target sends short ones.

@@ -31,6 +31,8 @@ __all__ = ["Event", "Layout", "Memory", "NativeBoard", "Pages", "Side", "Snapsho
 TOP = "sim.tapped:TappedBoard"
 FAULTY_TOP = "sim.tapped:FaultyBoard"
 READ_CHUNK = 4096
+DOWN_TIMES = 24         # where the links' are in the counters' memory, see hdl/counters.py
+LINK_COUNTERS = 32      # and their other counters
 RESET_CLOCKS = 4        # the inputs are registered; a line engine resets its parts a clock later
 
 
@@ -466,7 +468,16 @@ class NativeBoard:
         return Pages(self.contents(f"{side.name.lower()}.core.metadata.page"), self.geometry.sets)
 
     def counters(self, side: Side) -> tuple[int, ...]:
-        """The counters' memory: ``wire.Counter`` from 0 on, links from 32 on."""
+        """The counters of a system: ``wire.Counter``."""
+        return self._counters(side)[:len(wire.Counter)]
+
+    def link_counters(self, side: Side, link: int) -> tuple[int, ...]:
+        """The counters of one of its links: ``wire.LinkCounter``."""
+        values, each = self._counters(side), len(wire.LinkCounter) - 1
+        at = LINK_COUNTERS + each * link
+        return (*values[at:at + each], values[DOWN_TIMES + link])
+
+    def _counters(self, side: Side) -> tuple[int, ...]:
         data = self.contents(f"{side.name.lower()}.core.counters.memory")
         return struct.unpack(f"<{len(data) // 4}I", data)
 

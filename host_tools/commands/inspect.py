@@ -11,6 +11,7 @@ from firmware_model import channel, wire
 from .. import channels, units
 from ..client import Client
 from ..errors import UsageError
+from ..stats import down_seconds
 from . import common
 
 
@@ -126,7 +127,7 @@ def _check_assignments(board: Client, assign: tuple[tuple[int, list[int]], ...])
 def stats(port: str, baud: int, as_json: bool) -> None:
     """Show everything the board at PORT counts: the side, its links, its sets."""
     with common.look_at_board(port, baud) as board:
-        values = board.stats()
+        values, geometry = board.stats(), board.geometry
     if as_json:
         common.print_json({"port": port, **values.as_dict()})
         return
@@ -141,13 +142,18 @@ def stats(port: str, baud: int, as_json: bool) -> None:
     for name, value in values.counters.items():
         side.add_row(name, str(value))
     text.print(side)
+
+    def shown(name: str, value: int) -> str:
+        return units.show_seconds(down_seconds(value, geometry)) if name == "down_time" \
+            else str(value)
+
     links = Table(title="links", title_justify="left")
     links.add_column("counter")
     for number in range(len(values.links)):
         mark = "" if number in values.links_up else " (down)"
         links.add_column(f"link {number}{mark}", justify="right")
     for name in values.links[0]:
-        links.add_row(name, *(str(link_values[name]) for link_values in values.links))
+        links.add_row(name, *(shown(name, link_values[name]) for link_values in values.links))
     text.print(links)
     pages = Table(title="sets", title_justify="left")
     for name in ("set", "chains", "acked", "unsent", "next", "sent", "done", "epoch", "age"):

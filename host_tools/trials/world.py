@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import logging
 import random
-from collections.abc import Sequence
 
 from firmware_model import channel, wire
 from sim.native import Event, NativeBoard, Side
@@ -27,8 +26,6 @@ PATIENCE_CLOCKS = 6_000_000
 # many times faster than the one here.
 HOST_HZ = 200_000
 
-LINK_COUNTERS = 32          # place of a link's counters in the memory; see hdl/counters.py
-COUNTERS_PER_LINK = 8
 COUNTERS_AWAKE_CLOCKS = 5_000   # after a reset they are brought up to date when a link comes up
 
 # What a whole and quiet link has in its channel's registers.
@@ -109,7 +106,7 @@ class World:
         self._noise = 0.0
         self._unplugged = False
         # A loss of memory leaves the counters something: see hdl/counters.py.
-        self._counted_from: dict[Side, Sequence[int]] = {}
+        self._counted_from: dict[Side, list[tuple[int, ...]]] = {}
         self._uncounted: dict[Side, int] = {}       # and at which clock that was
         board.watch_commits()
 
@@ -136,7 +133,7 @@ class World:
         self._watch_links()
         for side, lost_at in list(self._uncounted.items()):
             if now > lost_at + COUNTERS_AWAKE_CLOCKS and board.links_up(side):
-                self._counted_from[side] = board.counters(side)
+                self._counted_from[side] = self._counters(side)
                 del self._uncounted[side]
         # Also while the host is still at its steps: what it waits for may never come.
         if not self._faults and now - self.moved_at > PATIENCE_CLOCKS:
@@ -270,16 +267,23 @@ class World:
         if side in self._uncounted:
             return
         before = self._counted_from.get(side)
-        counts, counters = self.counts, self.board.counters(side)
+        counts, found = self.counts, self._counters(side)
         if before is not None:
-            counters = tuple(now - then for now, then in zip(counters, before, strict=True))
+            found = [tuple(now - then for now, then in zip(*both, strict=True))
+                     for both in zip(found, before, strict=True)]
+        counters, *of_links = found
         for name, counter in (SOURCE_COUNTS if side is Side.SOURCE else {}).items():
             counts[name] += counters[counter]
         for name, counter in BOTH_COUNTS.items():
             counts[name] += counters[counter]
-        for link in range(self.board.geometry.links):
+        for of_link in of_links:
             for name, place in LINK_COUNTS.items():
-                counts[name] += counters[LINK_COUNTERS + COUNTERS_PER_LINK * link + place]
+                counts[name] += of_link[place]
+
+    def _counters(self, side: Side) -> list[tuple[int, ...]]:
+        """Those of a system, then those of each of its links."""
+        return [self.board.counters(side), *(self.board.link_counters(side, link)
+                                             for link in range(self.board.geometry.links))]
 
     def count_all(self) -> None:
         """Add what systems, channels and oracle have counted, at the end of a trial."""

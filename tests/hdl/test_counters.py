@@ -7,6 +7,8 @@ from hdl.counters import Counters, Tally
 
 from .target_bench import SMALL, access, seeded, simulate
 
+EVENTS = [counter for counter in LinkCounter if counter is not LinkCounter.DOWN_TIME]
+
 
 def link_address(link, counter):
     return Reg.LINK_COUNTERS + LINK_COUNTER_STRIDE * link + counter
@@ -37,8 +39,8 @@ def test_random_bursts_within_the_promised_spacing():
                 expected["commands"] += amount
                 for n in range(SMALL.links):
                     some = rng.randrange(256)
-                    ctx.set(dut.links[n], {c.name.lower(): some >> c & 1 for c in LinkCounter})
-                    for counter in LinkCounter:
+                    ctx.set(dut.links[n], {c.name.lower(): some >> c & 1 for c in EVENTS})
+                    for counter in EVENTS:
                         link_expected[n][counter] += some >> counter & 1
                 await ctx.tick()
             ctx.set(dut.add.chains, 0)
@@ -59,6 +61,24 @@ def test_random_bursts_within_the_promised_spacing():
             for counter in LinkCounter:
                 assert await access(ctx, dut.bus, link_address(n, counter)) == (
                     Code.OK, link_expected[n][counter]), (n, counter)
+
+    simulate(dut, events)
+
+
+def test_down_time_is_counted_at_every_tick():
+    """Of each link by itself, and only then."""
+    dut = Counters(SMALL, {})
+    down = [[tick % 2, tick % 3 == 0] for tick in range(12)]
+
+    async def events(ctx):
+        for now in down:
+            ctx.set(dut.down, now[0] | now[1] << 1)
+            await ctx.tick().repeat(dut.max_gap)
+            await add(ctx, dut.tick)
+        await ctx.tick().repeat(dut.max_gap)
+        for n in range(2):
+            code, value = await access(ctx, dut.bus, link_address(n, LinkCounter.DOWN_TIME))
+            assert (code, value) == (Code.OK, sum(now[n] for now in down))
 
     simulate(dut, events)
 

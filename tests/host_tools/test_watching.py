@@ -72,16 +72,21 @@ def test_a_link_that_goes_down_and_comes_back():
         tracker.events.clear()
         return sample and sample["links"][1]
 
-    cut = ({}, {"timeouts": 1})
-    take(0)
-    assert take(1, links=cut)["silent"]
-    assert not take(2, links=cut)["silent"]
-    assert take(3, up=(0,), links=cut)["down_seconds"] == pytest.approx(0.5)
-    assert take(4, up=(0,), links=cut)["down_seconds"] == pytest.approx(1.5)
-    back = take(5, links=({}, {"timeouts": 1, "sessions": 1}))
-    assert back["down_seconds"] == pytest.approx(2)
+    def link(down, sessions=0):
+        """Its counters, down for so many seconds altogether."""
+        return ({}, {"timeouts": 1, "sessions": sessions,
+                     "down_time": (round(down * SECOND / wire.SLOW_TICK) - 1) & 0xFFFFFFFF})
+
+    first = take(0, links=({}, {"down_time": 0xFFFFFFFF}))
+    assert first is None
+    assert take(1, links=link(0))["silent"]
+    assert not take(2, links=link(0))["silent"]
+    assert not take(3, up=(0,), links=link(0.4))["up"]
+    assert take(4, up=(0,), links=link(1.4))["down_seconds"] == pytest.approx(1.4, rel=0.02)
+    back = take(5, links=link(2, 1))
+    assert back["down_seconds"] == pytest.approx(2, rel=0.02)
     assert back["up"]
-    take(6, links=({}, {"timeouts": 1, "sessions": 2}))
+    take(6, links=link(2, 2))
     assert told == [[], ["link 1 does not answer"], [], ["link 1 went down"], [],
                     ["link 1 came up again after about 2 s"],
                     ["link 1 was down for less than a sample"]]

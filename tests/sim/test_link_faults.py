@@ -64,8 +64,7 @@ def test_after(name):
         client.destage()
 
     def counter(which):
-        base = 32 + which       # of link 0; see hdl/counters.py
-        return sum(board.counters(side)[base] for side in Side)
+        return sum(board.link_counters(side, 0)[which] for side in Side)
 
     write()
     client.wait_settled()
@@ -118,16 +117,23 @@ def test_an_idle_link_that_is_cut_goes_down_and_comes_back(directions):
     come_up(board)
     pass_time(board, 2 * SILENCE)
     assert [board.links_up(side) for side in Side] == [3, 3], "an idle link stays up"
+    cut = board.clock
     board.poke(0, C.CONTROL, directions)
     pass_time(board, SILENCE * 14 // 16)
     assert [board.links_up(side) for side in Side] == [3, 3], "still patient"
     pass_time(board, SILENCE * 2 // 16 + 10 * 1024 * DIVISOR // 256)
     assert [board.links_up(side) for side in Side] == [2, 2]
+    pass_time(board, SILENCE // 2)
     board.poke(0, C.CONTROL, 0)
     come_up(board)
-    sessions = 32 + wire.LinkCounter.SESSIONS
+    down = (board.clock - cut) // wire.SLOW_TICK
     for side in Side:
-        assert [board.counters(side)[sessions + 8 * link] for link in range(2)] == [2, 1]
+        first, second = (board.link_counters(side, link) for link in range(2))
+        assert first[wire.LinkCounter.SESSIONS] == 2
+        assert second[wire.LinkCounter.SESSIONS] == 1
+        # It was down for the last part of this, between the silence and the mending.
+        assert down // 8 <= first[wire.LinkCounter.DOWN_TIME] <= down // 2
+        assert second[wire.LinkCounter.DOWN_TIME] == 0
 
 
 @pytest.mark.requirement("R22")
@@ -140,7 +146,7 @@ def test_an_idle_link_that_loses_half_of_its_frames_stays_up():
     pass_time(board, 5 * SILENCE)
     assert [board.links_up(side) for side in Side] == [3, 3]
     # One keepalive in about 2**15 begins a silence of 16: that may happen, but hardly twice.
-    assert all(board.counters(side)[32 + wire.LinkCounter.SESSIONS] <= 2 for side in Side)
+    assert all(board.link_counters(side, 0)[wire.LinkCounter.SESSIONS] <= 2 for side in Side)
 
 
 @pytest.mark.requirement("R13", "R19")
@@ -170,7 +176,7 @@ def test_packets_of_a_link_that_dies_go_over_the_other(delay, sooner):
     stalled = board.clock - begun
     print(f"stalled for {stalled * 256 / DIVISOR:,.0f} bit times")
     assert board.links_up(Side.SOURCE) == 2
-    timeouts = board.counters(Side.SOURCE)[32 + wire.LinkCounter.TIMEOUTS]
+    timeouts = board.link_counters(Side.SOURCE, 0)[wire.LinkCounter.TIMEOUTS]
     if sooner == "silence":
         assert SILENCE * 15 // 16 < stalled < SILENCE + 100_000
         assert 0 < timeouts < 5
@@ -195,9 +201,8 @@ def test_the_fastest_links_are_kept_up_with():
     client.wait_settled()
     assert board.image(Side.SOURCE) == board.image(Side.TARGET)
     for side in Side:
-        counts = board.counters(side)
         for link in range(geometry.links):
-            base = 32 + 8 * link
-            assert counts[base + wire.LinkCounter.FRAMES_RECEIVED] > (20 if side else 0)
+            counts = board.link_counters(side, link)
+            assert counts[wire.LinkCounter.FRAMES_RECEIVED] > (20 if side else 0)
             for fault in ("RESENDS", "BAD_FRAMES", "TIMEOUTS", "DUPLICATES"):
-                assert counts[base + wire.LinkCounter[fault]] == 0, (side, link, fault)
+                assert counts[wire.LinkCounter[fault]] == 0, (side, link, fault)

@@ -108,13 +108,16 @@ def test_a_reset_ends_sessions_and_memory_is_lost_only_when_asked():
     name = "target.core.data_memory.memory"
     kept = board.contents(name)
     assert any(kept)
-    sessions = wire.LinkCounter.SESSIONS + 32
-    before = board.counters(Side.SOURCE)[sessions]
+
+    def begun():
+        return board.link_counters(Side.SOURCE, 0)[wire.LinkCounter.SESSIONS]
+
+    before = begun()
     board.reset(Side.TARGET)
     assert board.links_up(Side.TARGET) == 0
     assert board.contents(name) == kept
     end = board.clock + 100_000
-    while board.links_up(Side.SOURCE) != 3 or board.counters(Side.SOURCE)[sessions] == before:
+    while board.links_up(Side.SOURCE) != 3 or begun() == before:
         board.run(1000)
         board.read(Side.SOURCE)
         assert board.clock < end
