@@ -21,9 +21,13 @@ if TYPE_CHECKING:
               help="History written by `farside run`.")
 @click.option("--image", metavar="FILE", help="A raw image, as `farside dump` writes it.")
 @click.option("--target", "port", metavar="PORT", help="Read the image from this target.")
+@click.option("--force", is_flag=True,
+              help="Also a target that is being resynchronised, as it is; sets of which that is "
+                   "true are named.")
 @common.baud_option
 @common.json_option
-def check(path: str, image: str | None, port: str | None, baud: int, as_json: bool) -> int:
+def check(path: str, image: str | None, port: str | None, force: bool, baud: int,
+          as_json: bool) -> int:
     """Say which prefix of the history an image is.
 
     For each consistency set: the newest prefix of its chains that the image equals, and how far
@@ -35,6 +39,7 @@ def check(path: str, image: str | None, port: str | None, baud: int, as_json: bo
     if (image is None) == (port is None):
         raise UsageError("give either --image FILE or --target PORT")
     history = load(path)
+    torn: list[int] = []
     if image is not None:
         data = common.read_file(image)
     else:
@@ -44,12 +49,16 @@ def check(path: str, image: str | None, port: str | None, baud: int, as_json: bo
             if not same_sizes(history, board):
                 raise UsageError(f"{path} was recorded on a board of another size than {port}: "
                                  "use the history of this board")
-            data = board.read_image(show)
+            torn = [page.set for page in board.pages() if page.inconsistent]
+            data = board.read_image(show, force=force)
     verdict = judge_image(history, data, image or str(port))
     if as_json:
-        common.print_json(verdict.to_json())
+        common.print_json({**verdict.to_json(), "resynchronising": torn})
     else:
         show_verdict(verdict)
+        for set_ in torn:
+            common.out().print(f"  (set {set_} is being resynchronised: no prefix is expected "
+                               "until that has finished)")
     return Exit.OK if verdict.ok else Exit.FAILED
 
 

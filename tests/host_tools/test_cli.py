@@ -209,16 +209,21 @@ def test_watch(board, farside):
     assert "source: links up; 0.0 chains/s" in text
 
 
-@pytest.mark.requirement("R22")
-def test_target_that_is_being_resynchronised(board, farside, refused, tmp_path):
-    target, out = board.ports.target, tmp_path / "out"
+def begin_resynchronisation(board):
+    """The source loses its memory; the resynchronisation begins and gets nowhere."""
     with board.lock:
-        board.pace = 0          # the resynchronisation begins and gets nowhere
+        board.pace = 0
         board.system.submit([(0, 0, bytes(512))])
         board.system.run()
         board.system.restart_source(warm=False)
         while not board.system.target.pages[0].inconsistent:
             board.system.step(board.system.enabled_events()[0])
+
+
+@pytest.mark.requirement("R22")
+def test_target_that_is_being_resynchronised(board, farside, refused, tmp_path):
+    target, out = board.ports.target, tmp_path / "out"
+    begin_resynchronisation(board)
     _, text, _ = farside("info", target)
     assert "set 0: inconsistent" in text
     assert json.loads(farside("info", board.ports.source, "--json")[1])["resynchronising"] == [0]
@@ -229,6 +234,21 @@ def test_target_that_is_being_resynchronised(board, farside, refused, tmp_path):
     assert code == 0
     assert "resynchronisation has not finished" in errors
     assert json.loads(farside("read", target, "0:0", out, "--json")[1])["inconsistent"] is True
+
+
+
+@pytest.mark.requirement("R22")
+def test_check_of_a_target_that_is_being_resynchronised(board, farside, refused, tmp_path):
+    log, target = tmp_path / "h.log", board.ports.target
+    run_and_check(farside, board, "random", log)
+    begin_resynchronisation(board)
+    refused(Exit.DEVICE, ["set 0", "resynchronised", "--force"], "check", "--history", log,
+            "--target", target)
+    code, text, _ = farside("check", "--history", log, "--target", target, "--force")
+    assert code in (Exit.OK, Exit.FAILED), "whatever the image happens to be"
+    assert "set 0 is being resynchronised: no prefix is expected" in " ".join(text.split())
+    text = farside("check", "--history", log, "--target", target, "--force", "--json")[1]
+    assert json.loads(text)["resynchronising"] == [0]
 
 
 def run_and_check(farside, board, workload, log):
