@@ -25,6 +25,7 @@ CLOCK_SECONDS = 0.5
 CLOCK_TOLERANCE = 0.01      # 8N1 leaves 2 % for both ends together
 LINE_BYTES = 400_000        # on all links together: 1e-5 shows as about forty bad frames
 CHAIN_TRACKS = 16
+EXAMPLE_TRACKS = 6          # of a volume: the worked examples write up to track 5
 FRAME_OVERHEAD = 17         # type, lseq, header, CRC, COBS and delimiter
 SECONDS_A_STEP = 60.0
 
@@ -143,6 +144,56 @@ def _march(bench: _Bench) -> Finding:
                    {"tracks": 2 * len(places), "wrong": wrong})
 
 
+def _examples(bench: _Bench) -> Finding:
+    """The worked examples of the patent: three chains over two volumes, the last of which collides
+    with the second; first both volumes in one consistency set, then each in its own."""
+    source = bench.source
+    volumes = range(source.geometry.volumes)
+    pairs = [(v, w) for v in volumes for w in volumes
+             if v < w and source.volume_set[v] == source.volume_set[w]]
+    if not pairs or source.geometry.tracks_per_volume < EXAMPLE_TRACKS:
+        return Finding("examples", None, "the board lacks two volumes of one set, or tracks")
+    one, two = pairs[0]
+    polling, home = source.reg("poll_interval"), source.volume_set[two]
+    alone = [s for s in range(source.geometry.sets) if s not in source.volume_set]
+    source.set_reg("poll_interval", 0)      # only a collision sends anything
+    try:
+        wrong = _three_chains(bench, one, two, together=True)
+        if alone and not wrong:
+            source.assign(two, alone[0], SECONDS_A_STEP)
+            wrong = _three_chains(bench, one, two, together=False)
+            source.assign(two, home, SECONDS_A_STEP)
+    finally:
+        source.set_reg("poll_interval", polling)
+    played = "one set and two" if alone else "one set"
+    return Finding("examples", not wrong, wrong or f"three chains in {played}: each went with the "
+                                                   "collision it should")
+
+
+def _three_chains(bench: _Bench, one: int, two: int, *, together: bool) -> str:
+    """What came out otherwise than the patent says; nothing if all is well."""
+    source, target = bench.source, bench.target
+    source.wait_settled(stalled=SECONDS_A_STEP)
+    before, first, second, third = source.read(one, 2), bench.data(), bench.data(), bench.data()
+    source.write([(one, 2, first), (one, 3, first)], SECONDS_A_STEP)
+    source.write([(two, 1, second)], SECONDS_A_STEP)
+    last = source.submit([(two, 1, third), (two, 5, third)])
+    source.wait(last, SECONDS_A_STEP)
+    if not last.refusals:
+        return "a track that was pending was written again"
+    if source.read(two, 1) != third:
+        return "the chain that had collided is not there"
+    if target is None:
+        return ""
+    if target.read(two, 1) != second:
+        return "the collision did not send the track that it met"
+    if together and target.read(one, 2) != first:
+        return "the collision did not send what its set had committed before"
+    if not together and target.read(one, 2) != before:
+        return "the collision sent another set"
+    return ""
+
+
 def _collision(bench: _Bench) -> Finding:
     """A track that the target still lacks is written again: refused, then reconnected."""
     source = bench.source
@@ -207,7 +258,7 @@ def _throughput(bench: _Bench) -> Finding:
 
 
 STEPS: tuple[Callable[[_Bench], Finding], ...] = (
-    _identity, _links, _line, _march, _collision, _recovery, _copies, _throughput)
+    _identity, _links, _line, _march, _examples, _collision, _recovery, _copies, _throughput)
 
 
 def selftest(source: Client, target: Client | None, *, seed: int = 1,

@@ -1,6 +1,7 @@
 """``farside selftest`` on the simulated board: sound as it is, and not with a disturbed line."""
 
 import json
+import random
 
 import pytest
 
@@ -9,7 +10,9 @@ from firmware_model.wire import Role
 from host_tools.cli import main
 from host_tools.client import Client
 from host_tools.errors import Exit
+from host_tools.selftest import _Bench, _examples
 from sim.board import SimulatedBoard
+from tests.host_tools.fakeboard import FakeBoard
 
 GEOMETRY = DEFAULT          # built for other tests as well
 
@@ -27,8 +30,8 @@ def test_passes_on_the_simulated_board(capsys):
     with SimulatedBoard(GEOMETRY) as board:
         code, _, steps = run(capsys, board.ports)
     assert code == Exit.OK
-    assert list(steps) == ["board", "links", "line", "memory", "collision", "recovery", "copies",
-                           "throughput"]
+    assert list(steps) == ["board", "links", "line", "memory", "examples", "collision", "recovery",
+                           "copies", "throughput"]
     assert all(step["ok"] for step in steps.values())
     assert steps["line"]["bits"] > 4_000_000
 
@@ -57,3 +60,17 @@ def test_a_link_that_is_down_is_named(capsys, monkeypatch):
     assert code == Exit.FAILED
     assert steps["links"]["down"] == [1]
     assert "line" not in steps
+
+
+@pytest.mark.requirement("R29", "R07", "R09")
+def test_the_worked_examples_are_judged():
+    """On the model. A target that has everything at once is not one that collisions filled."""
+    with FakeBoard(poll_every=1e9) as board, Client.open(board.ports.source) as source, \
+            Client.open(board.ports.target) as target:
+        source.beside = [target]
+        found = _examples(_Bench(source, target, random.Random(1)))
+        assert found.ok, found
+        assert "one set and two" in found.text
+        found = _examples(_Bench(source, source, random.Random(2)))
+        assert not found.ok
+        assert "the track that it met" in found.text
