@@ -19,7 +19,8 @@ from ..sizes import PAIRS
           "at no other time, and never while the interval is 0.",
     rule="R10, I9",
     method=Induction(2),
-    faults={"ticks are not counted": StuckAt("ticks"), "always due": StuckAt("due", 1)},
+    faults={"ticks are not counted": StuckAt("left", (1 << 24) - 2),
+            "always due": StuckAt("due", 1)},
     fault_depth=5,
     cover_depth=6,
     seconds=3,
@@ -35,7 +36,8 @@ def poller_period(bench):
         m.d.sync += since.eq(since + 1)
     over = dut.tick & (dut.interval != 0) & (since + 1 >= dut.interval)
     bench.prove(dut.due == over, "due_when_over")
-    bench.invariant(part.tap("ticks") == since, "counts_ticks")
+    bench.invariant(part.tap("left") == (-2 - since)[:24], "counts_ticks")
+    bench.invariant(~since.all(), "the_longest_interval_is_over_before")
     bench.cover(dut.due & (dut.interval == 3), "due")
 
 
