@@ -147,7 +147,10 @@ class ChainProcessor(wiring.Component):
         silent = Signal()                               # its host has gone: no answer
         m.d.sync += silent.eq(silent | self.new_session)
 
-        answer = self._answer(m, tag, set_)
+        # Chains of the set while one commits; so it is what a good answer says, and what is wrong
+        # takes its place otherwise.
+        chains = Signal(32)
+        answer = self._answer(m, tag, set_, chains)
         entry = write_set.entry
         m.d.comb += [
             write_set.position.eq(position),
@@ -166,14 +169,14 @@ class ChainProcessor(wiring.Component):
 
         def finish(code, detail=0, *, error=0):
             """Answer, once the lock is free; the chain is over."""
-            m.d.sync += [answer.code.eq(code), answer.detail.eq(detail), answer.error.eq(error),
+            m.d.sync += [answer.code.eq(code), chains.eq(detail), answer.error.eq(error),
                          position.eq(0)]
             m.next = "DECIDE_ANSWER"
 
         def abort(code):
             """The open chain ends with ``code``: first its private slots go back."""
             m.d.sync += [self.chain_open.eq(0), refused.eq(1), answer.code.eq(code),
-                         answer.detail.eq(0), answer.error.eq(0)]
+                         chains.eq(0), answer.error.eq(0)]
             m.next = "FREE_PRIVATE_SLOTS"
             with m.If(has(self.mutation, Mutation.ABORT_COMMITS) & (position != 0)):
                 m.d.sync += [count.eq(position), position.eq(0)]
@@ -316,7 +319,6 @@ class ChainProcessor(wiring.Component):
                     m.d.sync += position.eq(position - 1)
                     m.next = "FREE_PRIVATE_SLOTS"
 
-            chains = Signal(32)             # of the set
             self._commit(m, write_set, position, count, set_, chains, finish)
             self._finish(m, write_set, count, set_, chains)
 
@@ -336,13 +338,12 @@ class ChainProcessor(wiring.Component):
         volume, track = index[g.track_bits:], index[:g.track_bits]
         return Cat(position, volume, C(0, 8 - g.volume_bits), track)
 
-    def _answer(self, m, tag, set_):
+    def _answer(self, m, tag, set_, detail):
         """Registers of the answer and the frame made of them."""
-        answer = Signal(data.StructLayout({
-            "code": 8, "detail": 32, "error": 1, "error_tag": 16}))
+        answer = Signal(data.StructLayout({"code": 8, "error": 1, "error_tag": 16}))
         frame = self.status.payload
         chain_status = header_const(m, Type.CHAIN_STATUS, tag=tag, code=answer.code, set=set_,
-                                    detail=answer.detail)
+                                    detail=detail)
         error = header_const(m, Type.ERROR, tag=answer.error_tag, code=answer.code,
                              type=Type.WRITE)
         m.d.comb += [

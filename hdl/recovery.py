@@ -29,6 +29,8 @@ CHAIN_RECORD = MAGIC_ADDRESS + GROUP_WORDS
 CHAIN_RECORD_LOW = MAGIC_ADDRESS + 2 * GROUP_WORDS
 CHAIN_RECORD_HIGH = MAGIC_ADDRESS + 3 * GROUP_WORDS
 
+_CHAINS_TO_ACKED = SetWord.CHAINS_LOW ^ SetWord.ACKED_LOW       # one bit
+
 
 class Recovery(wiring.Component):
     """Prepares the tables before anybody else may see them.
@@ -211,24 +213,23 @@ class Recovery(wiring.Component):
         return initial
 
     def _keep_pages(self, m, address, initial, last_word):
-        """Go through the pages word by word; what is read two words before is CHAINS at ACKED."""
+        """Go through the pages word by word; for ACKED, which is a bit away, CHAINS is read."""
         meta = self.meta
-        before = Signal(16)
-        two_before = Signal(16)
         word = address[:_WORD_BITS]
         reserved = (word >= SetWord.GROUP) & (word[:2] == _RESERVED)
         keep = Signal()
         m.d.comb += keep.eq(reserved | (word.matches(*self.kept) if self.kept else 0))
         acked = [w for w in (SetWord.ACKED_LOW, SetWord.ACKED_HIGH) if w not in self.kept]
+        copied = Signal()
+        if acked and SetWord.CHAINS_LOW in self.kept:
+            m.d.comb += copied.eq(word.matches(*acked))
         with m.State("FETCH_WORD"):
+            m.d.comb += meta.page_addr.eq(address ^ Mux(copied, _CHAINS_TO_ACKED, 0))
             m.next = "KEEP_WORD"
         with m.State("KEEP_WORD"):
-            m.d.comb += [meta.page_we.eq(~keep), meta.page_wdata.eq(initial)]
-            if acked and SetWord.CHAINS_LOW in self.kept:
-                with m.If(word.matches(*acked)):
-                    m.d.comb += meta.page_wdata.eq(two_before)
-            m.d.sync += [before.eq(meta.page_rdata), two_before.eq(before),
-                         address.eq(address + 1)]
+            m.d.comb += [meta.page_we.eq(~keep),
+                         meta.page_wdata.eq(Mux(copied, meta.page_rdata, initial))]
+            m.d.sync += address.eq(address + 1)
             m.next = "FETCH_WORD"
             with m.If(address == last_word):
                 m.next = "LOOK_AT_MARK"

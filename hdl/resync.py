@@ -29,7 +29,7 @@ class Resync(wiring.Component):
 
     At the end of a scan RESYNC_LOW, RESYNC_HIGH is the number of the last chain that has
     anything to do with it, and an ASK is due: if all was acknowledged already, no other status
-    would come. The lock is held for at most 8 clocks.
+    would come. The lock is held for at most 9 clocks.
 
     Parameters
     ----------
@@ -82,10 +82,11 @@ class Resync(wiring.Component):
         volume = Signal(g.volume_bits)
         track = Signal(g.track_bits)
         index = Cat(track, volume)
-        unsent = Signal(16)
-        low = Signal(16)                # of CHAINS
+        alone = Signal()                # nothing is unsent
         pages = PageAccess(g, meta, set_)
+        one_more = Signal(16)
         m.d.comb += [
+            one_more.eq(pages.found + 1),
             meta.state_addr.eq(index),
             meta.state_wdata.slot.eq(meta.state_rdata.slot),
             meta.state_wdata.pending.eq(1),
@@ -114,7 +115,7 @@ class Resync(wiring.Component):
                     m.next = "JUDGE_TRACK"
             with m.State("JUDGE_TRACK"):
                 m.d.comb += pages.look(SetWord.TAIL)
-                m.d.sync += unsent.eq(pages.found)
+                m.d.sync += alone.eq(pages.found == 0)
                 with m.If(again):
                     m.next = "START_OVER"
                 with m.Elif(meta.volume_rdata.set != set_):
@@ -140,22 +141,25 @@ class Resync(wiring.Component):
             with m.State("APPEND_TRACK"):
                 m.d.comb += [meta.req.eq(1), meta.state_we.eq(1), self.destage.eq(here),
                              self.track.eq(1)]
-                with m.If(unsent == 0):
+                with m.If(alone):
                     m.d.comb += pages.put(SetWord.FIRST, index)
                 with m.Else():
                     m.d.comb += meta.link_we.eq(1)
                 m.next = "WRITE_TAIL"
             with m.State("WRITE_TAIL"):
                 m.d.comb += pages.put(SetWord.TAIL, index)
+                m.next = "READ_UNSENT"
+            with m.State("READ_UNSENT"):
+                m.d.comb += pages.look(SetWord.UNSENT)
                 m.next = "WRITE_UNSENT"
             with m.State("WRITE_UNSENT"):
-                m.d.comb += pages.put(SetWord.UNSENT, unsent + 1)
+                m.d.comb += pages.put(SetWord.UNSENT, one_more)
                 m.next = "READ_CHAINS"
             with m.State("READ_CHAINS"):
                 m.d.comb += pages.look(SetWord.CHAINS_LOW)
                 m.next = "COUNT_CHAIN"
             with m.State("COUNT_CHAIN"):
-                m.d.comb += pages.put(SetWord.CHAINS_LOW, pages.found + 1)
+                m.d.comb += pages.put(SetWord.CHAINS_LOW, one_more)
                 m.next = "LEAVE_TRACK"
                 with m.If(pages.found == 0xFFFF):
                     m.next = "READ_CHAINS_HIGH"
@@ -163,7 +167,7 @@ class Resync(wiring.Component):
                 m.d.comb += pages.look(SetWord.CHAINS_HIGH)
                 m.next = "CARRY_CHAINS"
             with m.State("CARRY_CHAINS"):
-                m.d.comb += pages.put(SetWord.CHAINS_HIGH, pages.found + 1)
+                m.d.comb += pages.put(SetWord.CHAINS_HIGH, one_more)
                 m.next = "LEAVE_TRACK"
 
             # -- on; the lock is free meanwhile
@@ -178,20 +182,20 @@ class Resync(wiring.Component):
 
             # -- the last chain that matters
             with m.State("LOCK_TO_END"):
-                m.d.comb += pages.look(SetWord.CHAINS_LOW)
-                with m.If(meta.gnt):
-                    m.next = "READ_END_LOW"
-            with m.State("READ_END_LOW"):
                 m.d.comb += pages.look(SetWord.CHAINS_HIGH)
-                m.d.sync += low.eq(pages.found)
-                m.next = "WRITE_END_HIGH"
-                with m.If(again):
-                    m.next = "START_OVER"
+                with m.If(meta.gnt):
+                    m.next = "WRITE_END_HIGH"
             with m.State("WRITE_END_HIGH"):
                 m.d.comb += pages.put(SetWord.RESYNC_HIGH, pages.found)
+                m.next = "READ_END_LOW"
+                with m.If(again):
+                    m.d.comb += meta.page_we.eq(0)
+                    m.next = "START_OVER"
+            with m.State("READ_END_LOW"):
+                m.d.comb += pages.look(SetWord.CHAINS_LOW)
                 m.next = "WRITE_END_LOW"
             with m.State("WRITE_END_LOW"):
-                m.d.comb += [*pages.put(SetWord.RESYNC_LOW, low), self.ask.eq(here),
+                m.d.comb += [*pages.put(SetWord.RESYNC_LOW, pages.found), self.ask.eq(here),
                              finished.eq(1)]
                 m.next = "AWAIT_START"
 

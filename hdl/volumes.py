@@ -65,8 +65,9 @@ class VolumeMap(wiring.Component):
         volume = Signal(16)
         new = Signal(g.set_bits)
         old = Signal(g.set_bits)
-        newest = Signal(16)         # group of the old set
-        members = Signal(16)        # VOLUMES of the set last looked at
+        # Last group of the old set: so few are in flight that a few bits tell it from DONE.
+        newest = Signal(range(g.groups_in_flight + 1))
+        members = Signal(range(g.volumes_per_set + 1))      # VOLUMES of the set last looked at
         m.d.comb += [
             volume.eq(bus.addr ^ Reg.VOLUME_SET),
             new.eq(bus.wdata),
@@ -123,7 +124,7 @@ class VolumeMap(wiring.Component):
             with m.State("CHECK_IN_FLIGHT"):
                 m.d.comb += new_page.look(SetWord.VOLUMES)
                 m.next = "CHECK_ROOM"
-                with m.If(newest != meta.page_rdata):
+                with m.If(newest != meta.page_rdata[:len(newest)]):
                     answer(Code.SET_BUSY)
             with m.State("CHECK_ROOM"):
                 m.d.comb += old_page.look(SetWord.VOLUMES)
