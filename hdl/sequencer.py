@@ -108,7 +108,7 @@ class Sequencer(wiring.Component):
     A set that does not run asks at every slow tick. One that is resyncing is so until everything up
     to chain RESYNC_LOW, RESYNC_HIGH has committed and the target knows it (RESYNCED).
 
-    A cut takes ``2 * tracks + 14`` clocks under the lock and a clear ``2 * tracks + 16``, whatever
+    A cut takes ``2 * tracks + 15`` clocks under the lock and a clear ``2 * tracks + 16``, whatever
     the number of tracks of the volumes (I10). Nothing is awaited under the lock.
 
     Parameters
@@ -229,8 +229,6 @@ class Sequencer(wiring.Component):
         flags = Signal(4)               # TargetFlag, of the status
         runs = Signal()
         done = Signal(16)
-        sent = Signal(16)
-        next_ = Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
         in_flight = Signal(range(g.groups_in_flight + 1))
         ahead = Signal(16)              # groups that the status would clear
@@ -238,10 +236,12 @@ class Sequencer(wiring.Component):
         oldest = Signal(16)             # group that is cleared next
         # DONE <= SENT < NEXT, and NEXT - 1 - DONE is bounded: a few bits tell them apart.
         few = len(in_flight)
+        sent = Signal(few)
+        next_ = Signal(few)
         all_sent = Signal()
         m.d.comb += [
-            in_flight.eq(next_[:few] - 1 - done[:few]),
-            all_sent.eq((next_[:few] - 1 - sent[:few])[:few] == 0),
+            in_flight.eq(next_ - 1 - done[:few]),
+            all_sent.eq((next_ - 1 - sent)[:few] == 0),
             oldest.eq(done + 1),
             runs.eq((self.running & here).any()),
         ]
@@ -354,8 +354,8 @@ class Sequencer(wiring.Component):
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
                                 m.next = "REWIND_SENT"
 
-            self._cut(m, pages, here, next_, word, head, index, count, room, drop_destage,
-                      drop_poll)
+            self._cut(m, pages, here, next_, word, head, index, count, room, chains, added,
+                      drop_destage, drop_poll)
             self._clear(m, pages, here, done, sent, oldest, index, count, chains, added, blocked,
                         rewinds)
 
@@ -369,7 +369,7 @@ class Sequencer(wiring.Component):
             with m.State("REWIND_SENT"):
                 # The dispatcher may be in the middle of the oldest group: told even if SENT is
                 # DONE already.
-                m.d.comb += [*pages.put(SetWord.SENT, done), self.resent.eq(sent != done),
+                m.d.comb += [*pages.put(SetWord.SENT, done), self.resent.eq(sent != done[:len(sent)]),
                              self.notice.valid.eq(in_flight != 0), self.notice.rewound.eq(1)]
                 m.next = "RESET_AGE"
             with m.State("RESET_AGE"):
@@ -471,7 +471,7 @@ class Sequencer(wiring.Component):
 
     def _grow(self, m, pages, next_, unsent):
         """A deliberate fault: the newest group that is out takes in everything unsent."""
-        newest = (next_ - 1)[:16]
+        newest = (next_ - 1)[:len(next_)]
         with m.State("LOOK_AT_UNSENT"):
             m.d.comb += pages.look(SetWord.UNSENT)
             m.next = "LOOK_AT_COUNT"
@@ -487,8 +487,8 @@ class Sequencer(wiring.Component):
             m.d.comb += pages.put(SetWord.UNSENT, 0)
             m.next = "CHOOSE_WORK"
 
-    def _cut(self, m, pages, here, next_, unsent, head, index, count, room, drop_destage,
-             drop_poll):
+    def _cut(self, m, pages, here, next_, unsent, head, index, count, room, one, added,
+             drop_destage, drop_poll):
         """Move whole chains from the head of the unsent list into a new group.
 
         The list stays as it is: the group is its next ``count`` links.
@@ -529,10 +529,14 @@ class Sequencer(wiring.Component):
             m.next = "WRITE_UNSENT"
         with m.State("WRITE_UNSENT"):
             m.d.comb += pages.put(SetWord.UNSENT, unsent)
+            m.d.sync += one.eq(1)
+            m.next = "READ_NEXT_AGAIN"
+        with m.State("READ_NEXT_AGAIN"):
+            m.d.comb += pages.look(SetWord.NEXT)
             m.next = "WRITE_NEXT"
         with m.State("WRITE_NEXT"):
             m.d.comb += [
-                *pages.put(SetWord.NEXT, (next_ + 1)[:16]),
+                *pages.put(SetWord.NEXT, added[:16]),
                 self.notice.valid.eq(1),
                 self.group.eq(1),
                 self.polled.eq(~(self.destaging & here).any()),
@@ -584,7 +588,7 @@ class Sequencer(wiring.Component):
             m.d.comb += pages.put(SetWord.DONE, oldest)
             m.next = "PASS_SENT"
         with m.State("PASS_SENT"):
-            with m.If(sent == done):        # it was to be sent again
+            with m.If(sent == done[:len(sent)]):        # it was to be sent again
                 m.d.comb += pages.put(SetWord.SENT, oldest)
             m.d.comb += meta.req.eq(1)
             m.next = "READ_ACKED_LOW"

@@ -14,7 +14,8 @@ from ..tables import Tables
 
 UNLOCKED = ("CHOOSE_WORK", "CHOOSE_TASK", "LOCK", "LET_GO")
 WALK = ("FETCH_TRACK_TO_CUT", "CUT_TRACK")
-RECORD = ("RECORD_HEAD", "RECORD_COUNT", "WRITE_FIRST", "WRITE_UNSENT", "WRITE_NEXT")
+RECORD = ("RECORD_HEAD", "RECORD_COUNT", "WRITE_FIRST", "WRITE_UNSENT", "READ_NEXT_AGAIN",
+          "WRITE_NEXT")
 CLEAR = ("FETCH_TRACK_TO_CLEAR", "CLEAR_TRACK")
 CLEARED = ("WRITE_DONE", "PASS_SENT", "READ_ACKED_LOW", "WRITE_ACKED_LOW", "READ_ACKED_HIGH",
            "WRITE_ACKED_HIGH", "NOTE_PROGRESS")
@@ -49,12 +50,18 @@ class GroupBench:
         bench.assume(~read_next | ((meta.page_rdata - 1 - self.done)[:16] <= g.groups_in_flight),
                      "groups_in_flight_in_bounds")
 
+        bench.assume(~(read_next & part.ongoing("WRITE_NEXT")) | (meta.page_rdata == self.next),
+                     "words_stay_while_the_lock_is_held")
+        read_sent = tables.reads["page"] & bench.past(self.at(SetWord.SENT))
+        bench.assume(~read_sent | ((meta.page_rdata - self.done)[:16] <= g.groups_in_flight),
+                     "sent_in_bounds")
+
         locked = ~part.ongoing(*UNLOCKED)
         bench.invariant(~locked | tables.held_before, "lock_is_held")
         bench.invariant(~locked | part.ongoing("READ_DONE") | (part.tap("done") == self.done),
                         "done_kept")
         early = part.ongoing("READ_DONE", "READ_SENT", "READ_NEXT")
-        bench.invariant(~locked | early | ((part.tap("next_") == self.next)
+        bench.invariant(~locked | early | ((part.tap("next_") == self.next[:len(part.tap("next_"))])
                                            & (self.in_flight <= g.groups_in_flight)), "next_kept")
         bench.prove(~tables.writes_unlocked, "writes_under_the_lock_only")
         bench.prove(~tables.writes["link"], "links_stay")
@@ -283,7 +290,8 @@ def sequencer_clear(bench):
     bench.invariant(~(found | clearing | after | part.ongoing("LET_GO")) | is_status,
                     "clears_for_status_only")
     early = part.ongoing(*UNLOCKED, "READ_DONE", "READ_SENT")
-    bench.invariant(early | (part.tap("sent") == sent), "sent_kept")
+    bench.invariant(early | ((part.tap("sent") == sent[:len(part.tap("sent"))])
+                             & ((sent - c.done)[:16] <= g.groups_in_flight)), "sent_kept")
     bench.invariant(early | part.ongoing("READ_NEXT", "READ_WORD") | ~is_status
                     | ~part.ongoing("JUDGE") | (part.tap("word") == c.known[SetWord.EPOCH]),
                     "epoch_read")
