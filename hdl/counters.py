@@ -46,6 +46,17 @@ def link_tallies():
     return data.StructLayout({c.name.lower(): 1 for c in _EVENTS})
 
 
+def _choose(number, values):
+    """``values[number]``, or anything if there is none: a tree without a multiplexer too many."""
+    if len(values) == 1:
+        return next(iter(values.values()))
+    top = 1 << len(number) - 1
+    low = {n: value for n, value in values.items() if n < top}
+    high = {n - top: value for n, value in values.items() if n >= top}
+    chosen = [_choose(number[:-1], half) for half in (low, high) if half]
+    return Mux(number[-1], chosen[1], chosen[0]) if len(chosen) == 2 else chosen[0]
+
+
 class Counters(wiring.Component):
     """32-bit wrapping counters; adding is one clock and never refused.
 
@@ -104,23 +115,25 @@ class Counters(wiring.Component):
         write = memory.write_port()
 
         at = Signal(range(self.depth))      # scan position
-        lowest = Signal(16)                 # bits of the counter at ``at``, as they are now
-        mask = Signal(16)                   # which of them there are
+        lowest = []                         # bits of the counter at ``at``, as they are now
         fresh = Signal(reset_less=True)     # there was an event in this round
         running = Signal()                  # or in the one before
         behind = Signal(16)                 # what the memory's word lacks
 
-        # A reset must not part these bits from those in memory.
-        with m.Switch(at):
-            for place, tally, amount in self._sources():
-                count = Signal(tally.pending, name=f"count_{place}", reset_less=True)
-                m.d.sync += count.eq(count + amount)
-                with m.Case(place):
-                    m.d.comb += [lowest.eq(count), mask.eq((1 << tally.pending) - 1)]
+        counts = {}
+        for place, tally, amount in self._sources():
+            # A reset must not part these bits from those in memory.
+            count = counts[place] = Signal(tally.pending, name=f"count_{place}", reset_less=True)
+            m.d.sync += count.eq(count + amount)
+        mask = []                           # which of them there are
+        for n in range(max(map(len, counts.values()))):
+            bits = {place: count[n] for place, count in counts.items() if n < len(count)}
+            lowest.append(_choose(at, bits))
+            mask.append(at.matches(*bits))
         m.d.comb += [
             read.addr.eq(at),
             write.addr.eq(at),
-            behind.eq((lowest - read.data) & mask),
+            behind.eq((Cat(lowest) - read.data) & Cat(mask)),
             write.data.eq(read.data + behind),
         ]
 

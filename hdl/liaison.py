@@ -84,19 +84,12 @@ class Liaison(wiring.Component):
         m.submodules.turn = turn = RoundRobin(g.sets)
         m.d.comb += [turn.requests.eq(ask | begin | resynced), turn.last.eq(set_)]
 
-        epoch = Signal(8)
-        gseq = Signal(16)
-        chains = Signal(32)
+        # The header is 0 but for what is put into it.
+        bits = Signal(64)
+        asks, begins = data.View(header(Type.ASK), bits), data.View(header(Type.BEGIN), bits)
         pages = PageAccess(g, self.meta, set_)
         found = self.meta.page_rdata
-        m.d.comb += [frame.set.eq(set_), frame.type.eq(type_)]
-        fields = {"set": set_, "epoch": epoch, "life": self.life, "gseq": gseq, "chains": chains}
-        with m.Switch(type_):
-            for kind in (Type.ASK, Type.BEGIN, Type.RESYNCED):
-                view = data.View(header(kind), frame.header)
-                with (m.Case(Type.BEGIN, Type.RESYNC) if kind is Type.BEGIN else m.Case(kind)):
-                    m.d.comb += [view[name].eq(fields[name]) for name in header(kind).members
-                                 if name in fields]
+        m.d.comb += [frame.set.eq(set_), frame.type.eq(type_), frame.header.eq(bits)]
 
         with m.FSM():
             with m.State("AWAIT_REQUEST"):
@@ -105,6 +98,7 @@ class Liaison(wiring.Component):
                     m.next = "LOCK"
             with m.State("LOCK"):
                 m.d.comb += pages.look(SetWord.EPOCH)
+                m.d.sync += bits.eq(0)
                 with m.If(self.meta.gnt):
                     m.d.sync += type_.eq(Type.RESYNCED)
                     with m.If((begin & here).any()):
@@ -117,19 +111,26 @@ class Liaison(wiring.Component):
                     m.next = "AWAIT_REQUEST"
             with m.State("READ_EPOCH"):
                 m.d.comb += [*pages.look(SetWord.DONE), taken.eq(1)]
-                m.d.sync += epoch.eq(found)
-                m.next = "READ_DONE"
+                m.d.sync += begins.set.eq(set_)         # all of these frames begin with it
+                m.next = "OFFER_FRAME"
+                with m.Switch(type_):
+                    with m.Case(Type.ASK):
+                        m.d.sync += [asks.life.eq(self.life), asks.epoch.eq(found)]
+                    with m.Default():                   # at the same place in all others
+                        m.d.sync += begins.epoch.eq(found)
+                with m.If(type_.matches(Type.BEGIN, Type.RESYNC)):
+                    m.next = "READ_DONE"
             with m.State("READ_DONE"):
                 m.d.comb += pages.look(SetWord.ACKED_LOW)
-                m.d.sync += gseq.eq(found)
+                m.d.sync += begins.gseq.eq(found)
                 m.next = "READ_ACKED_LOW"
             with m.State("READ_ACKED_LOW"):
                 m.d.comb += pages.look(SetWord.ACKED_HIGH)
-                m.d.sync += chains[:16].eq(found)
+                m.d.sync += begins.chains[:16].eq(found)
                 m.next = "READ_ACKED_HIGH"
             with m.State("READ_ACKED_HIGH"):
                 m.d.comb += self.meta.req.eq(1)
-                m.d.sync += chains[16:].eq(found)
+                m.d.sync += begins.chains[16:].eq(found)
                 m.next = "OFFER_FRAME"
             with m.State("OFFER_FRAME"):
                 m.d.comb += self.frames.valid.eq(1)
