@@ -369,7 +369,8 @@ class Sequencer(wiring.Component):
             with m.State("REWIND_SENT"):
                 # The dispatcher may be in the middle of the oldest group: told even if SENT is
                 # DONE already.
-                m.d.comb += [*pages.put(SetWord.SENT, done), self.resent.eq(sent != done[:len(sent)]),
+                m.d.comb += [*pages.put(SetWord.SENT, done),
+                             self.resent.eq(sent != done[:len(sent)]),
                              self.notice.valid.eq(in_flight != 0), self.notice.rewound.eq(1)]
                 m.next = "RESET_AGE"
             with m.State("RESET_AGE"):
