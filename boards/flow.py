@@ -168,8 +168,17 @@ def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None
 # only promise old data, which costs every block RAM a comparator and a second set of registers.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
+# Yosys recodes no state machine whose register has an initial value. On an iCE40 the clock domain
+# begins with a reset, which sets every state.
+_RECODE_STATES = "setattr -unset init w:*fsm_state"
+
+# Comparing with a constant takes fewer LUTs than a carry chain has bits.
+_COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; "
+                    "techmap -map +/cmp2lut.v -D LUT_WIDTH=9; opt_expr")
+
 _SYNTHESIS = {
-    "ice40": "synth_ice40 -top top{device}",
+    "ice40": f"synth_ice40 -top top{{device}} -run begin:coarse; {_RECODE_STATES}; "
+             f"{_COMPARE_IN_LUTS}; synth_ice40 -top top{{device}} -run coarse:",
     "ecp5": "synth_ecp5 -top top -abc9",
 }
 
