@@ -50,15 +50,17 @@ class RoundRobin(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.valid.eq(self.requests.any())
-        with m.Switch(self.last):
-            for last in range(self.clients):
-                with m.Case(last):
-                    # Later assignments win, so the nearest comes last.
-                    for ahead in range(self.clients, 0, -1):
-                        client = (last + ahead) % self.clients
-                        with m.If(self.requests[client]):
-                            m.d.comb += self.next.eq(client)
+        later = Signal(self.clients)        # of the requests, those after ``last``
+        eligible = Signal(self.clients)     # the first of these is next
+        m.d.comb += [
+            self.valid.eq(self.requests.any()),
+            later.eq(Cat(request & (self.last < n) for n, request in enumerate(self.requests))),
+            eligible.eq(Mux(later.any(), later, self.requests)),
+        ]
+        # Later assignments win, so the first comes last.
+        for n in reversed(range(self.clients)):
+            with m.If(eligible[n]):
+                m.d.comb += self.next.eq(n)
         return m
 
 
