@@ -12,7 +12,7 @@ from firmware_model import wire
 
 from .interfaces import LineByte
 
-__all__ = ["CobsDecoder", "CobsEncoder", "DecodedByte"]
+__all__ = ["CobsDecoder", "CobsEncoder", "CobsWriter", "DecodedByte"]
 
 LONGEST_BLOCK = 255         # code byte and 254 bytes
 
@@ -21,16 +21,115 @@ LONGEST_BLOCK = 255         # code byte and 254 bytes
 DecodedByte = data.StructLayout({"data": 8, "end": 1, "bad": 1})
 
 
-class CobsEncoder(wiring.Component):
-    """Frames to line bytes.
+class CobsWriter(wiring.Component):
+    """Frames to blocks, written into a ring.
 
     Every block is preceded by its length, so it must be seen whole before its first byte can
-    leave. The bytes go into a ring in block RAM; the place of the code is left open, and filled
-    in when the block is complete, which releases the block to the line. One write a clock; the
-    reader never passes the released part.
+    leave. The place of the code is left open, and filled in when the block is complete. One write
+    a clock.
 
     The encoding is canonical (no empty block after a final full one): equal to
     :func:`firmware_model.wire.to_line` and to the ``cobs`` package.
+
+    Throughput: one byte in one clock, up to three at the end of a block or frame.
+
+    Parameters
+    ----------
+    depth : int
+        Bytes of the ring, a power of two of at least 512.
+
+    Members
+    -------
+    i : In(stream.Signature(LineByte))
+        Bytes of frames; ``last`` ends a frame. A frame has at least one byte.
+    has_room : In(1)
+        Four places of the ring are free: one step may open a block, write, reopen and delimit.
+    move, place : In(1), In(range(depth))
+        Go on at ``place``. Only between two frames.
+    end : Out(range(depth))
+        Where the next byte goes.
+    code_at : Out(range(depth))
+        Code of the open block.
+    released : Out(range(depth))
+        Up to here blocks are complete.
+    addr, data, en : Out(range(depth)), Out(8), Out(1)
+        Write port of the ring.
+    """
+
+    def __init__(self, depth):
+        if not isinstance(depth, int) or depth < 512 or depth & (depth - 1):
+            raise ValueError(f"depth {depth!r} is not a power of two of at least 512: a block of "
+                             f"{LONGEST_BLOCK} bytes must fit beside what the line is sending")
+        place = range(depth)
+        super().__init__({
+            "i": In(stream.Signature(LineByte)),
+            "has_room": In(1),
+            "move": In(1),
+            "place": In(place),
+            "end": Out(place),
+            "code_at": Out(place),
+            "released": Out(place),
+            "addr": Out(place),
+            "data": Out(8),
+            "en": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        end, code_at, released = self.end, self.code_at, self.released
+        is_open = Signal()
+        length = Signal.like(end)   # of the open block with its code
+        m.d.comb += length.eq(end - code_at)
+
+        def append(value):
+            return [self.addr.eq(end), self.data.eq(value), self.en.eq(1)]
+
+        def open_block():
+            return [code_at.eq(end), end.eq(end + 1), is_open.eq(1)]
+
+        encoded = Signal()          # the zero in hand has its code; only the frame's end is left
+        with m.FSM():
+            with m.State("TAKE BYTE"):
+                with m.If(~self.i.valid | ~self.has_room):
+                    pass
+                with m.Elif(~is_open):
+                    m.d.sync += open_block()
+                with m.Elif(self.i.payload.data == 0):
+                    m.next = "CLOSE BLOCK"
+                with m.Else():
+                    m.d.comb += append(self.i.payload.data)
+                    m.d.sync += end.eq(end + 1)
+                    with m.If(self.i.payload.last | (length == LONGEST_BLOCK - 1)):
+                        m.next = "CLOSE BLOCK"
+                    with m.Else():
+                        m.d.comb += self.i.ready.eq(1)
+            with m.State("CLOSE BLOCK"):
+                m.d.comb += [self.addr.eq(code_at), self.data.eq(length), self.en.eq(1)]
+                m.d.sync += [released.eq(end), is_open.eq(0)]
+                with m.If((self.i.payload.data == 0) & ~encoded):
+                    # The zero is said by the block's end, and a block must follow it.
+                    m.d.sync += [*open_block(), encoded.eq(self.i.payload.last)]
+                    with m.If(~self.i.payload.last):
+                        m.d.comb += self.i.ready.eq(1)
+                        m.next = "TAKE BYTE"
+                with m.Elif(self.i.payload.last):
+                    m.next = "DELIMIT FRAME"
+                with m.Else():
+                    m.d.comb += self.i.ready.eq(1)
+                    m.next = "TAKE BYTE"
+            with m.State("DELIMIT FRAME"):
+                m.d.comb += [*append(wire.DELIMITER), self.i.ready.eq(1)]
+                m.d.sync += [end.eq(end + 1), released.eq(end + 1), encoded.eq(0)]
+                m.next = "TAKE BYTE"
+        with m.If(self.move):
+            m.d.sync += end.eq(self.place)
+        return m
+
+
+class CobsEncoder(wiring.Component):
+    """Frames to line bytes.
+
+    A :class:`CobsWriter` with its ring in block RAM; the line reads what is released.
 
     The ring also is what keeps the line from running dry. When the writer has to wait for room,
     at most one incomplete block of it is not yet released: ``depth - 259`` bytes are ahead of
@@ -57,15 +156,15 @@ class CobsEncoder(wiring.Component):
     o: Out(stream.Signature(8))
 
     def __init__(self, depth=512):
-        if not isinstance(depth, int) or depth < 512 or depth & (depth - 1):
-            raise ValueError(f"depth {depth!r} is not a power of two of at least 512: a block of "
-                             f"{LONGEST_BLOCK} bytes must fit beside what the line is sending")
+        self._writer = CobsWriter(depth)
         self._depth = depth
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
         place = range(self._depth)
+        m.submodules.writer = writer = self._writer
+        wiring.connect(m, wiring.flipped(self.i), writer.i)
 
         m.submodules.ring = ring = Memory(shape=8, depth=self._depth, init=[])
         # The released part is never written, so what a read during a write returns is of no
@@ -73,71 +172,22 @@ class CobsEncoder(wiring.Component):
         write = ring.write_port()
         read = ring.read_port()
 
-        end = Signal(place)         # where the next byte goes
-        code_at = Signal(place)     # of the open block
-        is_open = Signal()
-        released = Signal(place)    # the line may read up to here
         begin = Signal(place)       # what the line reads
         used = Signal(place)
-        length = Signal(place)      # of the open block with its code
-        has_room = Signal()
-        m.d.comb += [
-            used.eq(end - begin),
-            length.eq(end - code_at),
-            # Four places stay free: one step may open a block, write, reopen and delimit.
-            has_room.eq(~used[2:].all()),
-        ]
-
-        def append(value):
-            return [write.addr.eq(end), write.data.eq(value), write.en.eq(1)]
-
-        def open_block():
-            return [code_at.eq(end), end.eq(end + 1), is_open.eq(1)]
-
-        encoded = Signal()          # the zero in hand has its code; only the frame's end is left
-        with m.FSM():
-            with m.State("TAKE BYTE"):
-                with m.If(~self.i.valid | ~has_room):
-                    pass
-                with m.Elif(~is_open):
-                    m.d.sync += open_block()
-                with m.Elif(self.i.payload.data == 0):
-                    m.next = "CLOSE BLOCK"
-                with m.Else():
-                    m.d.comb += append(self.i.payload.data)
-                    m.d.sync += end.eq(end + 1)
-                    with m.If(self.i.payload.last | (length == LONGEST_BLOCK - 1)):
-                        m.next = "CLOSE BLOCK"
-                    with m.Else():
-                        m.d.comb += self.i.ready.eq(1)
-            with m.State("CLOSE BLOCK"):
-                m.d.comb += [write.addr.eq(code_at), write.data.eq(length), write.en.eq(1)]
-                m.d.sync += [released.eq(end), is_open.eq(0)]
-                with m.If((self.i.payload.data == 0) & ~encoded):
-                    # The zero is said by the block's end, and a block must follow it.
-                    m.d.sync += [*open_block(), encoded.eq(self.i.payload.last)]
-                    with m.If(~self.i.payload.last):
-                        m.d.comb += self.i.ready.eq(1)
-                        m.next = "TAKE BYTE"
-                with m.Elif(self.i.payload.last):
-                    m.next = "DELIMIT FRAME"
-                with m.Else():
-                    m.d.comb += self.i.ready.eq(1)
-                    m.next = "TAKE BYTE"
-            with m.State("DELIMIT FRAME"):
-                m.d.comb += [*append(wire.DELIMITER), self.i.ready.eq(1)]
-                m.d.sync += [end.eq(end + 1), released.eq(end + 1), encoded.eq(0)]
-                m.next = "TAKE BYTE"
-
         # The address runs one clock ahead of the byte on offer.
         ahead = Signal(place)
         m.d.comb += [
+            used.eq(writer.end - begin),
+            writer.has_room.eq(~used[2:].all()),
+            write.addr.eq(writer.addr),
+            write.data.eq(writer.data),
+            write.en.eq(writer.en),
             ahead.eq(begin + (self.o.valid & self.o.ready)),
             read.addr.eq(ahead),
             read.en.eq(1),
             self.o.payload.eq(read.data),
         ]
-        m.d.sync += [begin.eq(ahead), self.o.valid.eq(ahead != released)]
+        m.d.sync += [begin.eq(ahead), self.o.valid.eq(ahead != writer.released)]
         return m
 
 
