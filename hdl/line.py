@@ -1,10 +1,12 @@
 """A line as the system behind it sees it."""
 
+from dataclasses import asdict, dataclass
+
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from firmware_model.wire import LinkCounter, Role
+from firmware_model.wire import SILENCE_BITS, LinkCounter, Role
 
 from .counters import link_tallies
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
@@ -12,7 +14,7 @@ from .link import LinkEngine
 from .mutations import Mutation, checked, lacks
 from .uart import DIVISOR_BITS
 
-__all__ = ["HOST_PATIENCE_SECONDS", "Line", "LinePort"]
+__all__ = ["HOST_PATIENCE_SECONDS", "Line", "LineKind", "LinePort", "line_kind"]
 
 # A PC answers after its scheduler, its USB frame and its serial driver's latency timer.
 HOST_PATIENCE_SECONDS = 0.05
@@ -43,13 +45,32 @@ class LinePort(wiring.Signature):
         return type(self) is type(other)
 
 
-class Line(wiring.Component):
-    """A LinkEngine as a system's host line or link needs it.
+@dataclass(frozen=True)
+class LineKind:
+    """What is special about one line; see :class:`.link.LinkEngine`."""
 
-    The host line keeps frames in order, is patient with a PC, however long it is silent, and drops
-    answers while no host listens. A link is lost when it is silent. One of the target drops
-    commit status while it is down (it is due again on another link); one of the source keeps the
-    dispatcher waiting instead.
+    ordered: bool = False
+    discard_when_down: bool = False
+    patience_bits: int = 0
+    silence_bits: int = SILENCE_BITS
+
+
+def line_kind(geometry, role, *, host):
+    """What a system's host line, or a link, needs.
+
+    The host line keeps frames in order, is patient with a PC, which may be silent for as long as
+    it likes, and drops answers while no host listens. A link of the target drops commit status
+    while it is down (it is due again on another link); a link of the source keeps the dispatcher
+    waiting instead.
+    """
+    if host:
+        return LineKind(ordered=True, discard_when_down=True, silence_bits=0,
+                        patience_bits=int(HOST_PATIENCE_SECONDS * geometry.host_baud))
+    return LineKind(discard_when_down=role is Role.TARGET)
+
+
+class Line(wiring.Component):
+    """A LinkEngine as a system's host line or link; see :func:`line_kind`.
 
     Parameters
     ----------
@@ -86,13 +107,10 @@ class Line(wiring.Component):
 
     def _engine(self):
         g = self.geometry
-        common = {"role": self._role, "window": g.window, "max_payload": g.track_bytes,
-                  "fingerprint": g.fingerprint}
-        if self._host:
-            return LinkEngine(**common, ordered=True, discard_when_down=True, silence_bits=0,
-                              patience_bits=int(HOST_PATIENCE_SECONDS * g.host_baud))
-        return LinkEngine(**common, discard_when_down=self._role is Role.TARGET,
-                          check_crc=lacks(self._mutation, Mutation.CRC_NOT_CHECKED))
+        kind = line_kind(g, self._role, host=self._host)
+        return LinkEngine(role=self._role, window=g.window, max_payload=g.track_bytes,
+                          fingerprint=g.fingerprint, **asdict(kind),
+                          check_crc=self._host or lacks(self._mutation, Mutation.CRC_NOT_CHECKED))
 
     def elaborate(self, platform):
         m = Module()

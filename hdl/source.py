@@ -19,6 +19,8 @@ class Source(System):
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
         Deliberate fault of a test build.
+    lines : str
+        See :class:`.system.System`.
 
     Members
     -------
@@ -32,8 +34,9 @@ class Source(System):
         An invariant was broken; held until reset.
     """
 
-    def __init__(self, geometry, *, channel=True, mutation=None):
-        super().__init__(SourceCore, geometry, channel=channel, mutation=mutation, members={
+    def __init__(self, geometry, *, channel=True, mutation=None, lines="each"):
+        super().__init__(SourceCore, geometry, channel=channel, mutation=mutation,
+                         lines=lines, members={
             "destaging": Out(geometry.sets),
             "disconnected": Out(1),
             "fault": Out(1),

@@ -15,14 +15,17 @@ from .freelist import FreeList
 from .hostport import HostPort
 from .interfaces import RegisterPort, slot_shape
 from .line import Line, LinePort
+from .linebank import check_shared, shared_lines
 from .metadata import Metadata
-from .mutations import checked
+from .mutations import Mutation, checked, lacks
 from .pagereader import PageReader
 from .reader import Reader
 from .registers import Registers
 from .uart import DIVISOR_BITS
 
-__all__ = ["Core", "System"]
+__all__ = ["LINES", "Core", "System"]
+
+LINES = ("each", "shared")
 
 _TALLIES = {
     Counter.RECOVERIES: Tally(),
@@ -191,6 +194,9 @@ class System(wiring.Component):
         SourceCore or TargetCore.
     geometry, channel, mutation
         Handed on to it.
+    lines : str
+        "each" line has an engine of its own, or they are "shared" by one that is much smaller:
+        see :class:`.linebank.LineBank` for what that asks of the geometry.
     members : dict
         Ports that only this role has, driven by the subclass.
 
@@ -211,11 +217,16 @@ class System(wiring.Component):
         Lines with a session.
     """
 
-    def __init__(self, core, geometry, *, channel, mutation, members):
+    def __init__(self, core, geometry, *, channel, mutation, lines, members):
+        if lines not in LINES:
+            raise ValueError(f"lines {lines!r} is not {' or '.join(LINES)}")
+        if lines == "shared":
+            check_shared(geometry)
         self.geometry = geometry
         self.mutation = checked(mutation)
         self._core = core
         self._channel = channel
+        self._lines = lines
         pins = wiring.Signature({"rx": In(1, init=1), "tx": Out(1, init=1)})
         super().__init__({
             "host_rx": In(1, init=1),
@@ -242,14 +253,28 @@ class System(wiring.Component):
         if self._channel:
             connect(m, flipped(self.channel), core.channel)
 
-        def attach(line, port, divisor, rx, tx):
+        pins = [(self.host_rx, self.host_tx, self.host_divisor)]
+        pins += [(link.rx, link.tx, self.link_divisor) for link in self.links]
+        ports = [core.host, *core.links]
+        if self._lines == "shared":
+            self._attach_bank(m, core.role, ports, pins)
+        else:
+            self._attach_lines(m, core.role, ports, pins)
+        return m
+
+    def _attach_lines(self, m, role, ports, pins):
+        names = ["host_line", *(f"link_{n}" for n in range(self.geometry.links))]
+        for name, port, (rx, tx, divisor) in zip(names, ports, pins, strict=True):
+            line = Line(self.geometry, role, host=name == "host_line", mutation=self.mutation)
+            m.submodules[name] = line
             connect(m, line.port, port)
             m.d.comb += [line.rx.eq(rx), tx.eq(line.tx), line.divisor.eq(divisor),
                          line.generation.eq(self.generation)]
 
-        m.submodules.host_line = host = Line(g, core.role, host=True)
-        attach(host, core.host, self.host_divisor, self.host_rx, self.host_tx)
-        for n, pins in enumerate(self.links):
-            m.submodules[f"link_{n}"] = line = Line(g, core.role, mutation=self.mutation)
-            attach(line, core.links[n], self.link_divisor, pins.rx, pins.tx)
-        return m
+    def _attach_bank(self, m, role, ports, pins):
+        m.submodules.lines = bank = shared_lines(
+            self.geometry, role, check_crc=lacks(self.mutation, Mutation.CRC_NOT_CHECKED))
+        m.d.comb += bank.generation.eq(self.generation)
+        for n, (port, (rx, tx, divisor)) in enumerate(zip(ports, pins, strict=True)):
+            connect(m, bank.ports[n], port)
+            m.d.comb += [bank.rx[n].eq(rx), tx.eq(bank.tx[n]), bank.divisor[n].eq(divisor)]

@@ -9,7 +9,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DIVISOR_BITS", "FRACTION_BITS", "MIN_DIVISOR", "UartRx", "UartTx"]
+__all__ = ["DIVISOR_BITS", "FRACTION_BITS", "MIN_DIVISOR", "MIN_DIVISOR_BITS",
+           "UartRx", "UartTx"]
 
 DIVISOR_BITS = 24
 FRACTION_BITS = 8
@@ -18,11 +19,15 @@ FRACTION_BITS = 8
 # clock of doubt about the start edge would leave no more than 0.3 %.
 MIN_DIVISOR = 4 << FRACTION_BITS
 
+# Fewer hold hardly more than the smallest divisor.
+MIN_DIVISOR_BITS = 12
+
 
 def _check(divisor_bits):
-    if not isinstance(divisor_bits, int) or not 12 <= divisor_bits <= 32:
-        raise ValueError(f"divisor_bits {divisor_bits!r} is outside 12..32: the smallest divisor "
-                         f"is {MIN_DIVISOR}, and no line is slower than 2**24 clocks a bit")
+    if not isinstance(divisor_bits, int) or not MIN_DIVISOR_BITS <= divisor_bits <= 32:
+        raise ValueError(f"divisor_bits {divisor_bits!r} is outside {MIN_DIVISOR_BITS}..32: the "
+                         f"smallest divisor is {MIN_DIVISOR}, and no line is slower than 2**24 "
+                         "clocks a bit")
 
 
 def _bit_clock(m, divisor):

@@ -103,6 +103,8 @@ class Board(BoardPorts):
         Ticks the delay line of each channel can hold.
     """
 
+    lines = "each"      # see hdl.system.System
+
     def __init__(self, geometry, mutation=None, depth=model.DEFAULT_DEPTH):
         self.geometry = geometry
         self.mutation = mutation
@@ -111,8 +113,8 @@ class Board(BoardPorts):
 
     def elaborate(self, platform):
         m = Module()
-        source = Source(self.geometry, mutation=self.mutation)
-        target = Target(self.geometry, mutation=self.mutation)
+        source = Source(self.geometry, mutation=self.mutation, lines=self.lines)
+        target = Target(self.geometry, mutation=self.mutation, lines=self.lines)
         self.place_systems(m, source, target)
         m.submodules.registers = registers = ChannelRegisters(self.geometry.links)
         self.connect_registers(m, source.channel, registers.port)

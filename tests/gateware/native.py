@@ -224,18 +224,19 @@ class NativeWorld(GatewareWorld):
 
 
 @contextlib.contextmanager
-def running_world(*, seed: int = 1, thorough: bool = True,
-                  garbled: bool = False) -> Iterator[GatewareWorld]:
+def running_world(*, seed: int = 1, thorough: bool = True, garbled: bool = False,
+                  top: str = "sim.top:Board",
+                  geometry: Geometry = GEOMETRY) -> Iterator[GatewareWorld]:
     """A world on the board that runs free in a process of its own: real time passes between the
     host's calls. Builds (or finds), starts and connects; stops at the end. ``seed`` is the
     channels', ``garbled`` see :mod:`sim.garble`."""
     with ExitStack() as stack:
         board = stack.enter_context(
-            SimulatedBoard(GEOMETRY, seed=seed, max_clocks=MAX_CLOCKS, garbled=garbled))
-        lines = [SerialTransport(board.ports[side], GEOMETRY.host_baud)
+            SimulatedBoard(geometry, seed=seed, top=top, max_clocks=MAX_CLOCKS, garbled=garbled))
+        lines = [SerialTransport(board.ports[side], geometry.host_baud)
                  for side in ("source", "target")]
         for line in lines:
             stack.callback(line.close)
-        world = GatewareWorld(*lines, thorough=thorough)
+        world = GatewareWorld(*lines, geometry, thorough=thorough)
         yield world
         print(f"{world.clocks() / 1e6:.1f} million clocks")

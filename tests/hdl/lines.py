@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Link engines in simulation, and lines between them that do as they are told."""
 
 import dataclasses
@@ -7,6 +8,8 @@ from amaranth.lib import wiring
 
 from firmware_model import wire
 from hdl.interfaces import PayloadKind
+from hdl.line import LineKind
+from hdl.linebank import LineBank
 from hdl.link import LinkEngine
 
 from .serial import Listener, Sender
@@ -37,13 +40,67 @@ class Probe(wiring.Component):
         return m
 
 
+_ENGINE = LinkEngine(role=wire.Role.SOURCE, window=8, max_payload=0)
+
+
+class BankEngine(wiring.Component):
+    """A line of a LineBank that looks like a LinkEngine, for benches that know only that.
+
+    The bank has ``others`` lines more, which stay idle.
+    """
+
+    def __init__(self, *, ordered=False, discard_when_down=False, patience_bits=0,
+                 silence_bits=wire.SILENCE_BITS, others=0,
+                 **parameters):
+        kind = LineKind(ordered=ordered, discard_when_down=discard_when_down,
+                        patience_bits=patience_bits, silence_bits=silence_bits)
+        self.bank = LineBank([kind] + [LineKind()] * others, **parameters)
+        signature = _ENGINE.signature
+        super().__init__(signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bank = bank = self.bank
+        port = bank.ports[0]
+        m.d.comb += [
+            bank.rx.eq(Cat(self.rx, Const(1).replicate(len(bank.rx) - 1))),
+            self.tx.eq(bank.tx[0]),
+            bank.generation.eq(self.generation),
+            *(divisor.eq(self.divisor) for divisor in bank.divisor),
+            port.renew.eq(self.renew),
+            *(getattr(self, name).eq(getattr(port, name))
+              for name in ("up", "room", "flushed", "started")),
+            self.frame_sent.eq(port.counts.frames_sent),
+            self.resent.eq(port.counts.resends),
+            self.frame_received.eq(port.counts.frames_received),
+            self.duplicate.eq(port.counts.duplicates),
+            self.bad_frame.eq(port.counts.bad_frames),
+            self.timeout.eq(port.counts.timeouts),
+            self.session.eq(port.counts.sessions),
+            self.ack_sent.eq(port.counts.acks_sent),
+        ]
+        wiring.connect(m, port.events, wiring.flipped(self.events))
+        wiring.connect(m, port.sink, wiring.flipped(self.sink))
+        wiring.connect(m, wiring.flipped(self.submit), port.submit)
+        wiring.connect(m, port.payload, wiring.flipped(self.payload))
+        return m
+
+
+# Who may be at the two ends of a line.
+PAIRS = {
+    "engines": (LinkEngine, LinkEngine),
+    "banks": (BankEngine, BankEngine),
+    "bank and engine": (BankEngine, LinkEngine),
+}
+
+
 class Pair(wiring.Component):
     """Two engines whose lines are not connected: the bench is the wire."""
 
-    def __init__(self, **parameters):
+    def __init__(self, engines=(LinkEngine, LinkEngine), **parameters):
         parameters = {"window": 8, "max_payload": 16, "initial_trip": 8} | parameters
-        self.a = LinkEngine(role=wire.Role.SOURCE, **parameters)
-        self.b = LinkEngine(role=wire.Role.TARGET, **parameters)
+        self.a = engines[0](role=wire.Role.SOURCE, **parameters)
+        self.b = engines[1](role=wire.Role.TARGET, **parameters)
         self.probes = [Probe(self.a), Probe(self.b)]
         super().__init__({"reset_b": wiring.In(1)})
 
@@ -59,9 +116,9 @@ class Pair(wiring.Component):
 class Single(wiring.Component):
     """One engine with its probe."""
 
-    def __init__(self, **parameters):
+    def __init__(self, engine=LinkEngine, **parameters):
         parameters = {"window": 8, "max_payload": 32, "initial_trip": 8} | parameters
-        self.engine = LinkEngine(**parameters)
+        self.engine = engine(**parameters)
         self.probe = Probe(self.engine)
         super().__init__({})
 
