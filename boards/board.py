@@ -104,6 +104,8 @@ class Board:
         Attribute of the platform with resources to add (a break-off section).
     hold_high : tuple of (resource, number)
         Outputs that must be high for the host port to work.
+    lines : str
+        "shared" where engines for "each" line do not fit; see :class:`hdl.system.System`.
     notes : str
         Anything an owner must know.
     """
@@ -121,6 +123,7 @@ class Board:
     usb: tuple[tuple[int, int], ...] = ()
     extra: str = ""
     hold_high: tuple[tuple[str, int], ...] = ()
+    lines: str = "each"
     notes: str = ""
     make_platform: Callable[[], Any] | None = field(default=None, compare=False)
 

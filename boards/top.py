@@ -110,10 +110,10 @@ class BoardTop(Elaboratable):
         both = self.role == "both"
         systems = []
         if self.role != "target":
-            m.submodules.source = source = Source(g, channel=both)
+            m.submodules.source = source = Source(g, channel=both, lines=board.lines)
             systems.append(source)
         if self.role != "source":
-            m.submodules.target = target = Target(g)
+            m.submodules.target = target = Target(g, lines=board.lines)
             systems.append(target)
         m.d.comb += [system.link_divisor.eq(g.divisor(g.link_baud)) for system in systems]
         if both:

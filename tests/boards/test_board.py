@@ -4,6 +4,7 @@ import pytest
 
 from boards import board as boards
 from boards.top import pll_dividers
+from hdl.linebank import check_shared
 
 
 @pytest.fixture(params=boards.NAMES)
@@ -50,6 +51,12 @@ def test_rates_are_possible(board):
             assert real == pytest.approx(baud, rel=0.01)
     if "both" in board.roles:       # the hub's lines inside are faster by an eighth
         assert board.geometry("both").divisor(board.geometry("both").host_baud) >= 6 * 256
+
+
+def test_one_engine_keeps_up_with_all_links_there_are_pins_for(board):
+    if board.lines == "shared":
+        for role in board.roles:
+            check_shared(board.geometry(role, len(board.links)))
 
 
 def test_links_are_limited_by_the_pins(board):

@@ -87,7 +87,7 @@ def test_a_missing_tool_is_named_with_its_package(capsys, monkeypatch):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["nexys", "--role", "source"], "no board is called nexys: there are ulx3s-12f"),
     (["icebreaker", "--role", "both"], "icebreaker has no role both: it can be source or target"),
-    (["icebreaker", "--role", "source", "--links", "5"], "pins for 1 to 4 links, not 5"),
+    (["icebreaker", "--role", "source", "--links", "5"], "pins for 1 to 3 links, not 5"),
     (["generic-ecp5", "--role", "source"], "generic-ecp5 needs --pins FILE"),
     (["icebreaker", "--role", "source", "--pins", "x"], "--pins is for generic-ecp5"),
 ])
