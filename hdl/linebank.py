@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from firmware_model import wire
-from firmware_model.wire import LinkCounter, Role
+from firmware_model.wire import Role
 
 from .cobs import CobsDecoder, CobsWriter
 from .frame import HEAD_BYTES, FrameReceiver, FrameTransmitter, check_max_payload, longest_frame
@@ -14,6 +14,7 @@ from .keepalive import BEAT_BITS, check_silence
 from .line import LinePort, line_kind
 from .lineprogram import (
     CLEAR,
+    COUNTED,
     INPUTS,
     MAX_WINDOW,
     OUTPUTS,
@@ -288,7 +289,7 @@ class LineBank(wiring.Component):
         # -- sessions, and what the system sees of them ------------------------------------------
 
         up, room, taken = (Signal(count, name=name) for name in ("up", "room", "taken"))
-        counts = Signal(len(LinkCounter))
+        counts = Signal(len(COUNTED))
         m.d.comb += [taken.eq(on_line("take")),
                      counts.eq(Mux(out("count"), argument, 0))]
         m.d.sync += room.eq(room & ~taken)     # until the program says otherwise
@@ -303,9 +304,8 @@ class LineBank(wiring.Component):
                 port.flushed.eq(out("up") & here[n] & ~argument[0] & up[n]),
                 port.submit.ready.eq(taken[n] | (~up[n] & int(kind_.discard_when_down))),
             ]
-            for counter in LinkCounter:
-                m.d.comb += port.counts[counter.name.lower()].eq(
-                    counts[counter.value] & here[n])
+            for bit, counted in enumerate(COUNTED):
+                m.d.comb += port.counts[counted].eq(counts[bit] & here[n])
             with m.If((receiver.bad & on_rx[n]) | framing[n] | ferry.overflow[n]):
                 m.d.comb += port.counts.bad_frames.eq(1)
 

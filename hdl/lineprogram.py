@@ -7,13 +7,14 @@ takes in ten clocks.
 """
 
 from firmware_model import wire
-from firmware_model.wire import LinkCounter, Type
+from firmware_model.wire import Type
 
+from .counters import link_tallies
 from .microcode import Kind, Names, assemble, longest
 from .rings import RingWord
 
-__all__ = ["ENTRY", "INPUTS", "MAX_WINDOW", "OUTPUTS", "SUBMIT_WORDS", "UNITS_A_BEAT", "UNIT_BITS",
-           "WORDS", "line_clocks", "line_program"]
+__all__ = ["COUNTED", "ENTRY", "INPUTS", "MAX_WINDOW", "OUTPUTS", "SUBMIT_WORDS", "UNITS_A_BEAT",
+           "UNIT_BITS", "WORDS", "line_clocks", "line_program"]
 
 # Maps of the window are kept in one byte each.
 MAX_WINDOW = 8
@@ -86,7 +87,9 @@ OUTPUTS = {name: n for n, name in enumerate((
     "tx_start", "head", "arg", "arg_high", "kind", "tx_close",
 ))}
 
-_COUNT = {f"COUNT_{counter.name}": 1 << counter.value for counter in LinkCounter}
+# What happens to a line and is counted.
+COUNTED = tuple(link_tallies().members)
+_COUNT = {f"COUNT_{name.upper()}": 1 << bit for bit, name in enumerate(COUNTED)}
 
 
 def _clear(*words):
