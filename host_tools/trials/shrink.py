@@ -26,7 +26,7 @@ def kind_of(violation: str | None) -> str:
     """A violation without its numbers: what stays the same when a trial gets smaller."""
     if violation is None:
         return ""
-    return re.sub(r"[\d:, .]+", " ", violation.split(": wrong in ")[0]).strip()
+    return " ".join(re.sub(r"\[.*?\]|[\d:,.]", " ", violation.split("wrong in ")[0]).split())
 
 
 def shrink(trial: Trial, outcome: Outcome, *, seconds: float = SECONDS,

@@ -53,6 +53,11 @@ def test_without_time_nothing_is_tried():
      "clock 7: the target after chains [0, 2]: wrong in 1:3, 1:4", True),
     ("clock 12: the target after chains [1, 2]: wrong in 0:3", "clock 12: the source: wrong in 0:3",
      False),
+    ("clock 12: set 0 of the target, with 1 chains, is wrong in 0:3, 0:4",
+     "clock 345: set 1 of the target, with 12 chains, is wrong in 1:1", True),
+    ("clock 1: the source after chain 2 of set 0: it wrote [(0, 1)], which no host sent",
+     "clock 1: the source after chain 3 of set 1: it wrote [(0, 1), (1, 2)], which no host sent",
+     True),
     ("clock 3: x", None, False),
 ])
 def test_kinds(one, other, same):
