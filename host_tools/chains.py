@@ -114,7 +114,7 @@ Place = tuple[int, int]
 @dataclass(frozen=True)
 class Holding:
     """What the board says of a set: its ``chains``, of which those with numbers up to ``scanned``
-    may be a resynchronisation's (0: none can)."""
+    may be a resynchronisation's (0: none can). A source that has restarted does not know which."""
 
     chains: int
     scanned: int = 0

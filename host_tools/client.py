@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -52,9 +52,12 @@ class Recovery:
         """Everything asked so far has been answered."""
         return all(request.done for request in (*self.pages.values(), *self.reads.values()))
 
-    def look(self, name: str) -> dict[int, Holding]:
-        """What the board holds of each set."""
-        return {set_: _holding(name, set_, request) for set_, request in self.pages.items()}
+    def look(self, name: str, renumbered: Container[int]) -> dict[int, Holding]:
+        """What the board holds of each set; ``renumbered``: any of its chains may be a
+        resynchronisation's."""
+        held = {set_: _holding(name, set_, request) for set_, request in self.pages.items()}
+        return {set_: Holding(one.chains, one.chains) if set_ in renumbered else one
+                for set_, one in held.items()}
 
     def contents(self, name: str) -> dict[tuple[int, int], bytes]:
         """What was read back."""
@@ -104,6 +107,8 @@ class Client(Session):
         self.describe: Callable[[], str] = lambda: ""
         self._recovery: Recovery | None = None
         self._gaps: list[tuple[int, int, Request]] = []     # set, last number, its page
+        self._life_asked: Request | None = None
+        self._renumbered: set[int] = set()      # sets that may have got chains in a former life
         self._open: tuple[Ticket, int] | None = None    # chain going out, its next command
         super().__init__(transport, name=name, role=role, hello_timeout=hello_timeout)
         try:
@@ -173,6 +178,8 @@ class Client(Session):
 
     def session_lost(self) -> None:
         self._open = None
+        self._gaps.clear()
+        self._life_asked = self.ask(wire.Type.REG_READ, address=wire.Reg.LIFE, count=1)
         unsure = self._book.session_lost()
         self._recovery = None
         if unsure:
@@ -181,19 +188,33 @@ class Client(Session):
                 unsure, self.ask_windows(windows), strict=True)})
 
     def answered_request(self) -> None:
+        self._watch_life()
         self._judge_gaps()
         recovery = self._recovery
-        if recovery is None or not recovery.done:
+        if recovery is None or not recovery.done or self._life_asked is not None:
             return
         if not recovery.reads:
-            recovery.held = recovery.look(self.name)
+            recovery.held = recovery.look(self.name, self._renumbered)
             recovery.reads = {
                 (volume, track): self.ask(wire.Type.READ, volume=volume, track=track, count=1)
                 for volume, track in self._book.claims(recovery.held)}
             if recovery.reads:
                 return
         self._recovery = None
+        self._renumbered -= recovery.held.keys()
         self._book.recovered(recovery.held, recovery.contents(self.name))
+
+    def _watch_life(self) -> None:
+        """A source that was reset and kept its memory resynchronises everything, and may have done
+        so before, in a life of which its pages say nothing."""
+        request = self._life_asked
+        if request is None or not request.done:
+            return
+        self._life_asked = None
+        life = values_of(request.got[0])[0] if not request.error else self.life
+        if life != self.life:
+            self.life = life
+            self._renumbered = set(range(self.geometry.sets))
 
     def _ask_about_gap(self, set_: int, last: int) -> None:
         """Chain numbers up to ``last`` were passed over: were they a resynchronisation's?"""
@@ -205,6 +226,8 @@ class Client(Session):
         for set_, last, request in gaps:
             if not request.done:
                 self._gaps.append((set_, last, request))
+            elif set_ in self._renumbered:
+                self._renumbered.discard(set_)
             elif _holding(self.name, set_, request).scanned < last:
                 raise ProtocolError(
                     f"{self.name}: chain numbers of set {set_} up to {last} are not this "

@@ -88,6 +88,8 @@ class Session(Registers):
         Called every now and then while the line is served; none may wait or raise.
     sessions_lost : int
         How often the line has started anew.
+    life : int
+        The source's, as its register said when it was read last.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Session(Registers):
         self.at_rest: Callable[[], None] = lambda: None
         self.chores: list[Callable[[], None]] = []
         self.sessions_lost = 0
+        self.life = 0
         self.peer = self.make_peer()
         self._requests: dict[int, Request] = {}
         self._tag = 0
@@ -315,7 +318,7 @@ class Session(Registers):
                            "--baud?"))
 
     def _read_geometry(self) -> tuple[Geometry, wire.Role]:
-        values = self.registers(wire.Reg.MAGIC, wire.Reg.GENERATION + 1)
+        values = self.registers(wire.Reg.MAGIC, wire.Reg.LIFE + 1)
         if values[wire.Reg.MAGIC] != wire.MAGIC:
             raise NotABoard(f"port {self.name} does not answer like a Farside board: "
                             f"its magic register is 0x{values[wire.Reg.MAGIC]:08x}")
@@ -346,6 +349,7 @@ class Session(Registers):
                 link_baud=rate(values[wire.Reg.LINK_DIVISOR]))
         except (GeometryError, ValueError) as error:
             raise ProtocolError(f"{self.name} states an impossible geometry: {error}") from None
+        self.life = values[wire.Reg.LIFE]
         return geometry, role
 
     # -- registers -------------------------------------------------------------------------

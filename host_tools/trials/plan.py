@@ -26,8 +26,9 @@ __all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "geometry_name", "make"]
 
 FORMAT = 2
 CLOCK_HZ = 1_000_000        # the slowest that there is
-BAUD = 200_000              # five clocks a bit: that stands skewed lines, and four would not
-HOST_BAUD = 250_000         # most of a trial goes by on the host's line
+HOST_BAUD = 250_000         # four clocks a bit, the fastest: most happens in the fewest clocks
+BAUD = 200_000              # five: that stands skewed lines, and four would not
+LINK_BAUDS = (250_000, 250_000, 250_000, 200_000, 200_000, 100_000)
 
 
 def _geometry(**sizes: int) -> Geometry:
@@ -166,9 +167,9 @@ def make(seed: int, mutation: str | None = None) -> Trial:
     name = geometry_name(seed, mutation)
     geometry = GEOMETRIES[name]
     workload = chance.choice(("sequential", "random", "zipf", "hot", "hot"))
-    link_baud = BAUD // chance.choice((1, 1, 1, 2))
+    link_baud = chance.choice(LINK_BAUDS)
     steps, ends = _steps(chance, geometry, workload)
-    faults = _Faults(chance, geometry, ends).made() if chance.random() < 0.95 else ()
+    faults = _Faults(chance, geometry, link_baud, ends).made() if chance.random() < 0.95 else ()
     mend_at = max([ends, *(fault.at + 1 for fault in faults)])
     return Trial(seed, name, workload, chance.choice((1, 2, 4, 8)),
                  chance.choice((0, 4, 16, 64)), chance.choice((0, 1, 1, 2)), link_baud, mend_at,
@@ -212,9 +213,11 @@ KINDS = {"cut": 5, "cut_all": 2, "noise": 6, "stuck": 1, "skew": 1, "flap": 1, "
 class _Faults:
     """Makes the faults of a trial: each begins at some time, and ends."""
 
-    def __init__(self, chance: random.Random, geometry: Geometry, end: int) -> None:
+    def __init__(self, chance: random.Random, geometry: Geometry, link_baud: int,
+                 end: int) -> None:
         self.chance = chance
         self.geometry = geometry
+        self.link_baud = link_baud
         self.end = max(START + 1, end)
         self.faults: list[Fault] = []
         self._group = 0
@@ -243,16 +246,16 @@ class _Faults:
     def _link(self) -> int:
         return self.chance.randrange(self.geometry.links)
 
-    def _duration(self) -> int:
+    def _duration(self, times: int = 1) -> int:
         """Mostly short; now and then long enough for a link to be given up."""
         if self.chance.random() < 0.03:
-            return self.chance.randrange(60_000, 200_000)
-        return round(math.exp(self.chance.uniform(math.log(300), math.log(20_000))))
+            return self.chance.randrange(40_000, 120_000)
+        return times * round(math.exp(self.chance.uniform(math.log(300), math.log(15_000))))
 
     def _for_a_while(self, start: int, link: int, name: str, value: int, after: int = 0,
                      times: int = 1) -> None:
         self._channel(start, link, name, value)
-        self._channel(start + times * self._duration(), link, name, after)
+        self._channel(start + self._duration(times), link, name, after)
 
     def _cut(self, start: int) -> None:
         """A link, or one direction of it."""
@@ -284,7 +287,7 @@ class _Faults:
 
     def _skew(self, start: int) -> None:
         share = self.chance.choice((-1, 1)) * channel.MAX_SKEW
-        units = channel.skew_units(share, self.geometry.divisor(self.geometry.link_baud))
+        units = channel.skew_units(share, self.geometry.divisor(self.link_baud))
         self._for_a_while(start, self._link(), "SKEW", units, times=3)
 
     def _flap(self, start: int) -> None:

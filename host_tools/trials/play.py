@@ -101,6 +101,7 @@ class _Client(JudgedClient):
         self.chores.append(self._flood)
 
     def _read_geometry(self) -> tuple[Geometry, wire.Role]:
+        self.life = self._world.oracle.life
         return self._world.board.geometry, wire.Role.SOURCE
 
     def read_volume_sets(self) -> list[int]:

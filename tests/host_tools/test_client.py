@@ -286,7 +286,7 @@ def test_each_chain_commits_once_over_lost_sessions(board, source, answered):
         while not stop.wait(0.1):
             board.answer_chains = answered
             stop.wait(0.01)
-            board.drop_session()
+            board.forget_session()
             board.answer_chains = True
 
     disturber = threading.Thread(target=disturb)
@@ -493,3 +493,30 @@ def test_all_waiting_is_done_in_the_transport(board, monkeypatch):
         source.wait_settled()
         assert source.read(0, 0) == data(9)
     assert transport.time > 0
+
+
+@pytest.mark.requirement("R02")
+@pytest.mark.parametrize("what", ["target", "source"])
+def test_writing_goes_on_while_everything_is_resynchronised(board, source, target, what):
+    """The resynchronisation takes chain numbers; it goes on over a restart of the source."""
+    seen = []
+    source.on_commit = lambda set_, number, writes: seen.append((number, writes[0][1]))
+    for track in range(3):
+        source.write([(0, track, data(track + 1))])
+    source.wait_settled()
+    with board.lock:
+        if what == "target":
+            board.system.restart_target(warm=False)
+        else:
+            board.system.restart_source(warm=True)
+            board.forget_session()
+    tickets = [source.submit([(0, track, data(20 + track))]) for track in range(8)]
+    for ticket in tickets:
+        source.wait(ticket, 20)
+    assert [track for _, track in seen] == [0, 1, 2, *range(8)]
+    numbers = [number for number, _ in seen]
+    assert numbers == sorted(set(numbers))
+    source.wait_settled()
+    assert source.page(0).chains > len(seen), "nothing was resynchronised"
+    for track in range(8):
+        assert source.read(0, track) == target.read(0, track) == data(20 + track)
