@@ -8,11 +8,12 @@ from . import (
     groups,
     lines,
     packets,
+    saying,
     sharing,
     small,
     staging,
     storage,
 )
 
-__all__ = ["chains", "commit", "dispatch", "frames", "groups", "lines", "packets", "sharing",
-           "small", "staging", "storage"]
+__all__ = ["chains", "commit", "dispatch", "frames", "groups", "lines", "packets", "saying",
+           "sharing", "small", "staging", "storage"]
