@@ -59,6 +59,7 @@ lint: $(STAMP)
 docs: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --claims docs/claims.md
+	@$(BIN)/python docs/reliability.py
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python docs/picture.py
 	@$(BIN)/python docs/generate.py --record

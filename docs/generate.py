@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from examples import commands, record  # noqa: E402
+from reliability import document as reliability  # noqa: E402
 
 from firmware_model import wire  # noqa: E402
 from tests.formal.runner import document as formal  # noqa: E402
@@ -123,7 +124,7 @@ def architecture() -> str:
 
 
 GENERATED = {"protocol.md": protocol, "architecture.md": architecture,
-             "formal.md": formal, "commands.md": commands}
+             "formal.md": formal, "commands.md": commands, "reliability.md": reliability}
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--check"]:

@@ -7,12 +7,14 @@ to run it again, alone.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from sim.native import Side
 
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
                         help="of everything (by default another one each time)")
     parser.add_argument("--only", choices=list(CASES), help="one receiver")
     parser.add_argument("--case", type=int, help="one case of it")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write down what was done")
     chosen = parser.parse_args(arguments)
     names = [chosen.only] if chosen.only else list(CASES)
     logging.getLogger("farside").setLevel(logging.CRITICAL)     # what is thrown makes them loud
@@ -63,6 +66,11 @@ def main(arguments: list[str]) -> int:
         thrown[name] += run_case(name, chosen.seed, numbers[name])
         spent[name] += time.monotonic() - start
         numbers[name] += 1
+    if chosen.record is not None:
+        chosen.record.parent.mkdir(parents=True, exist_ok=True)
+        chosen.record.write_text(json.dumps(
+            {"seed": chosen.seed, "seconds": chosen.seconds, "cases": numbers, "thrown": thrown},
+            indent=1) + "\n")
     for name in names:
         print(f"{name}: {numbers[name]} cases, {thrown[name]} pieces of malformed input")
     print("nothing hung, and no track changed that no chain changed")

@@ -54,8 +54,8 @@ TRAPS = (
     Trap("A chain longer than the limit, or than free slots",
          ("chains_up_to_the_limit_and_one_more", "a_full_cache_refuses_before_any_effect"),
          {Mutation.LIMIT_NOT_CHECKED: "chains_up_to_the_limit_and_one_more"},
-         gateware="between chains its free list always has slots for a longest chain; "
-                  "tests/hdl/test_chain.py empties it"),
+         gateware="on the gateware the free list always has slots for a longest chain when one "
+                  "begins; tests/hdl/test_chain.py empties it"),
     Trap("Two chains half done wait for each other",
          ("malformed_writes_abort_the_chain_whole", "an_unfinished_chain_is_not_sent"),
          {Mutation.ABORT_COMMITS: "malformed_writes_abort_the_chain_whole"}),
