@@ -207,6 +207,13 @@ class Tally:
         for name, count in other.kinds.items():
             self.kinds[name] = self.kinds.get(name, 0) + count
 
+    def said(self) -> str:
+        return (f"{self.strikes} faults at every event, {self.events} events, {self.merged} runs "
+                "that met another")
+
+    def as_json(self) -> dict[str, object]:
+        return {"faults": self.strikes, "events": self.events, "kinds": self.kinds}
+
 
 class Violation(AssertionError):
     """Something went wrong; says in which program, schedule and fault."""
