@@ -15,7 +15,7 @@ from .crc import Crc32
 from .interfaces import LENGTH_BITS, LineByte, PayloadByte, PayloadSink
 
 __all__ = ["HEAD_BYTES", "FrameReceiver", "FrameTransmitter", "HeadByte", "Received",
-           "check_max_payload"]
+           "check_max_payload", "counted_once"]
 
 HEAD_BYTES = wire.PREFIX_BYTES + wire.HEADER_BYTES
 
@@ -42,6 +42,25 @@ def longest_frame(max_payload):
     """Line bytes of a frame of ``max_payload`` bytes: with COBS at its worst, and delimiter."""
     body = wire.PREFIX_BYTES + wire.HEADER_BYTES + max_payload + wire.CRC_BYTES
     return body + -(-body // 254) + 1
+
+
+def counted_once(m, *, bad, good, framing_error):
+    """``bad``, but once for a frame that a byte without a stop bit has cut in two.
+
+    Such a byte counts as delimiter (hdl/uart.py): it ends the frame that it is in, and what is
+    behind it fails as another one. ``bad``, ``good``: a frame of the line ends so.
+    """
+    cut = Signal()
+    is_rest = Signal()
+    with m.If(bad):
+        m.d.sync += is_rest.eq(cut)
+    with m.If(good):
+        m.d.sync += is_rest.eq(0)
+    with m.If(bad | good):
+        m.d.sync += cut.eq(0)
+    with m.If(framing_error):
+        m.d.sync += cut.eq(1)
+    return bad & ~is_rest
 
 
 class FrameTransmitter(wiring.Component):

@@ -8,7 +8,14 @@ from firmware_model import wire
 from firmware_model.wire import Role
 
 from .cobs import CobsDecoder, CobsWriter
-from .frame import HEAD_BYTES, FrameReceiver, FrameTransmitter, check_max_payload, longest_frame
+from .frame import (
+    HEAD_BYTES,
+    FrameReceiver,
+    FrameTransmitter,
+    check_max_payload,
+    counted_once,
+    longest_frame,
+)
 from .interfaces import Event, PayloadKind
 from .keepalive import BEAT_BITS, check_silence
 from .line import LinePort, line_kind
@@ -306,8 +313,9 @@ class LineBank(wiring.Component):
             ]
             for bit, counted in enumerate(COUNTED):
                 m.d.comb += port.counts[counted].eq(counts[bit] & here[n])
-            with m.If((receiver.bad & on_rx[n]) | framing[n] | ferry.overflow[n]):
-                m.d.comb += port.counts.bad_frames.eq(1)
+            m.d.comb += port.counts.bad_frames.eq(counted_once(
+                m, bad=receiver.bad & on_rx[n], good=receiver.frame.valid & on_rx[n],
+                framing_error=framing[n]))
 
         # -- what the program asks ---------------------------------------------------------------
 

@@ -7,7 +7,13 @@ from amaranth.lib.wiring import In, Out
 from firmware_model import wire
 
 from .cobs import CobsDecoder, CobsEncoder
-from .frame import FrameReceiver, FrameTransmitter, check_max_payload, longest_frame
+from .frame import (
+    FrameReceiver,
+    FrameTransmitter,
+    check_max_payload,
+    counted_once,
+    longest_frame,
+)
 from .interfaces import Descriptor, Event, PayloadPort, PayloadSink
 from .keepalive import BEAT_BITS, Keepalive, check_silence
 from .rxwindow import ReceiveWindow, check_window
@@ -214,7 +220,8 @@ class LinkEngine(wiring.Component):
             uart_rx.rx.eq(self.rx),
             uart_rx.divisor.eq(self.divisor),
         ]
-        self._count_bad_frames(m, receiver, uart_rx.framing_error)
+        m.d.comb += self.bad_frame.eq(counted_once(
+            m, bad=receiver.bad, good=receiver.frame.valid, framing_error=uart_rx.framing_error))
 
         # -- line out ----------------------------------------------------------------------
 
@@ -394,21 +401,6 @@ class LinkEngine(wiring.Component):
             self.ack_sent.eq(speaker.ack_said),
         ]
         return m
-
-    def _count_bad_frames(self, m, receiver, framing_error):
-        """A byte without a stop bit counts as delimiter (hdl/uart.py): it ends the frame that it is
-        in, and what is behind it fails as another one, which is not counted."""
-        cut = Signal()
-        is_rest = Signal()
-        m.d.comb += self.bad_frame.eq(receiver.bad & ~is_rest)
-        with m.If(receiver.bad):
-            m.d.sync += is_rest.eq(cut)
-        with m.If(receiver.frame.valid):
-            m.d.sync += is_rest.eq(0)
-        with m.If(receiver.bad | receiver.frame.valid):
-            m.d.sync += cut.eq(0)
-        with m.If(framing_error):
-            m.d.sync += cut.eq(1)
 
     def _hold_event(self, m, events, in_payload):
         """Put a register between ``events`` and the taker; returns when it is taken already.
