@@ -83,6 +83,8 @@ class Fault:
 
     ``channel`` writes ``value`` to register ``name`` of the channel emulator of link ``number``.
     ``restart`` resets the source (``number`` 0) or target (1); with ``value`` 1 its memory is lost.
+    Named AFTER_EVENT it does so, keeping the memory, ``value`` clocks after the next thing that is
+    looked at on that side: in the middle of what follows a commit or a cut.
     ``host`` befalls the host's line: NOISE damages pieces of what is on it with the chance
     ``value``, UNPLUGGED (1, then 0) nothing passes, GARBAGE is ``value`` bytes at random, FLOOD
     that many requests at once; at GONE its program ends, and another comes after ``value`` clocks.
@@ -192,6 +194,8 @@ def _steps(chance: random.Random, geometry: Geometry,
     at = 0
     for serial in range(chance.randint(2, 9)):
         places = tuple((v, t) for v, t, _ in next(stream))
+        if len(places) < geometry.chain_limit and chance.random() < 0.1:
+            places += chance.choice(places),        # twice in one chain
         steps.append(Step("chain", at, serial, places))
         at += frame_clocks * (1 + len(places))
         if chance.random() < 0.1:
@@ -297,6 +301,10 @@ class _Faults:
 
     def _restart(self, start: int) -> None:
         side = self.chance.choice((0, 1))
+        if self.chance.random() < 0.4:
+            self.faults.append(Fault("restart", start, self._group, side, "AFTER_EVENT",
+                                     self.chance.randrange(60)))
+            return
         self.faults.append(Fault("restart", start, self._group, side,
                                  value=int(self.chance.random() < 0.4)))
 

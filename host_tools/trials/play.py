@@ -113,8 +113,11 @@ class _Client(JudgedClient):
 
     def _flood(self) -> None:
         """More questions at once than the board has room for, and some that are none."""
-        if not self.peer.up:
+        if not self._world.flood or not self.peer.up or self._open is not None:
             return
+        self._send_bad_chain([(v, 0) for v in range(self.geometry.volumes)])    # maybe of many sets
+        self._send_bad_chain([(0, n % self.geometry.tracks_per_volume)
+                              for n in range(self.geometry.chain_limit + 1)])
         for number in range(self._world.flood):
             if number % 3 == 0:
                 self.ask(wire.Type.READ, volume=0, track=0, count=1)
@@ -123,6 +126,20 @@ class _Client(JudgedClient):
             else:
                 self.peer.send_raw(UNKNOWN_TYPE, bytes([0xFF] * wire.HEADER_BYTES))
         self._world.flood = 0
+
+
+    def _send_bad_chain(self, places: list[tuple[int, int]]) -> None:
+        """One that spans sets or is too long, past the library; no other chain is going out."""
+        geometry = self.geometry
+        bad = (len(places) > geometry.chain_limit
+               or len({self.volume_set[volume] for volume, _ in places}) > 1)
+        if not bad or len(places) * wire.ENTRY_BYTES > geometry.track_bytes:   # no frame at all
+            return
+        tag = self.next_tag()
+        self.peer.send(wire.Type.CHAIN, b"".join(wire.entry(*place) for place in places), tag=tag,
+                       count=len(places))
+        for index in range(len(places)):
+            self.peer.send(wire.Type.WRITE, bytes(self.geometry.track_bytes), tag=tag, index=index)
 
 
 class _Host:

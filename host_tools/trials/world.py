@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import random
 
 from firmware_model import channel, wire
-from sim.native import Event, NativeBoard, Side
+from sim.native import Event, NativeBoard, Pages, Side
 
 from ..errors import UsageError
 from .oracle import Oracle, Violation
@@ -63,6 +64,12 @@ class HostGone(Exception):
     """The host's program ends here."""
 
 
+def _progress(pages: Pages) -> list[int]:
+    """Changes with every chain that commits, and with every group that is cut."""
+    return [pages.word(set_, word) for set_ in range(pages.sets)
+            for word in (wire.SetWord.CHAINS_LOW, wire.SetWord.NEXT)]
+
+
 class World:
     """A board, the faults that are still to come, and the oracle.
 
@@ -105,6 +112,8 @@ class World:
         self._chance = random.Random(f"host line {seed}")
         self._noise = 0.0
         self._unplugged = False
+        # Restarts that wait for an event, and how far the side was when they began to.
+        self._armed: dict[Side, tuple[Fault, list[int]]] = {}
         # A loss of memory leaves the counters something: see hdl/counters.py.
         self._counted_from: dict[Side, list[tuple[int, ...]]] = {}
         self._uncounted: dict[Side, int] = {}       # and at which clock that was
@@ -145,6 +154,11 @@ class World:
         for snapshot in self.board.snapshots():
             self.moved_at = snapshot.clock
             self.oracle.look(snapshot, ready=ready)
+            for side, (fault, before) in list(self._armed.items()):
+                if _progress(snapshot.pages(side)) != before:
+                    del self._armed[side]
+                    self._faults.appendleft(dataclasses.replace(
+                        fault, name="", at=self.board.clock + fault.value, value=0))
 
     def _watch_links(self) -> None:
         """A link that falls while another stays up sends its sets' packets elsewhere."""
@@ -167,6 +181,9 @@ class World:
         self.moved_at = self.board.clock
         if fault.kind == "channel":
             self._set_channel(fault.number, wire.Channel[fault.name], fault.value)
+        elif fault.kind == "restart" and fault.name == "AFTER_EVENT":
+            side = Side(fault.number)
+            self._armed[side] = fault, _progress(self.board.pages(side))
         elif fault.kind == "restart":
             self._restart(Side(fault.number), bool(fault.value))
         elif fault.kind == "host":
@@ -227,6 +244,7 @@ class World:
             if value != QUIET[register]:
                 self.board.poke(link, register, QUIET[register])
         self._touched.clear()
+        self._armed.clear()
         self.plug_in()
         self._noise = 0.0
         self.moved_at = self.board.clock

@@ -31,7 +31,8 @@ def test_every_kind_of_everything_occurs():
     kinds = {(fault.kind, fault.name) for trial in trials for fault in trial.faults}
     assert kinds >= {("host", name) for name in ("NOISE", "UNPLUGGED", "GARBAGE", "FLOOD", "GONE")}
     assert {(fault.number, fault.value) for trial in trials for fault in trial.faults
-            if fault.kind == "restart"} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+            if (fault.kind, fault.name) == ("restart", "")} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert ("restart", "AFTER_EVENT") in kinds
     assert {step.kind for trial in trials for step in trial.steps} == {"chain", "destage", "assign"}
 
 
