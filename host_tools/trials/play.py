@@ -113,7 +113,8 @@ class _Client(JudgedClient):
 
     def _flood(self) -> None:
         """More questions at once than the board has room for, and some that are none."""
-        if not self._world.flood or not self.peer.up or self._open is not None:
+        # Not while a chain is going out, nor while a volume may be moving: which chain is bad then?
+        if not self._world.flood or not self.peer.up or self._open is not None or self._requests:
             return
         self._send_bad_chain([(v, 0) for v in range(self.geometry.volumes)])    # maybe of many sets
         self._send_bad_chain([(0, n % self.geometry.tracks_per_volume)
