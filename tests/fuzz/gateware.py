@@ -123,7 +123,8 @@ class Tracks:
 def _board(top: str, geometry: Geometry, seed: int) -> NativeBoard:
     before, native.TOP = native.TOP, top
     try:
-        return NativeBoard(geometry, seed=seed)
+        # A link that takes the place of the host's line runs at its rate.
+        return NativeBoard(geometry, seed=seed, link_baud=geometry.host_baud)
     finally:
         native.TOP = before
 
