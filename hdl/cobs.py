@@ -21,6 +21,12 @@ LONGEST_BLOCK = 255         # code byte and 254 bytes
 DecodedByte = data.StructLayout({"data": 8, "end": 1, "bad": 1})
 
 
+def _check_depth(depth):
+    if not isinstance(depth, int) or depth < 512 or depth & (depth - 1):
+        raise ValueError(f"depth {depth!r} is not a power of two of at least 512: a block of "
+                         f"{LONGEST_BLOCK} bytes must fit beside what the line is sending")
+
+
 class CobsWriter(wiring.Component):
     """Frames to blocks, written into a ring.
 
@@ -57,9 +63,7 @@ class CobsWriter(wiring.Component):
     """
 
     def __init__(self, depth):
-        if not isinstance(depth, int) or depth < 512 or depth & (depth - 1):
-            raise ValueError(f"depth {depth!r} is not a power of two of at least 512: a block of "
-                             f"{LONGEST_BLOCK} bytes must fit beside what the line is sending")
+        _check_depth(depth)
         place = range(depth)
         super().__init__({
             "i": In(stream.Signature(LineByte)),
@@ -156,14 +160,14 @@ class CobsEncoder(wiring.Component):
     o: Out(stream.Signature(8))
 
     def __init__(self, depth=512):
-        self._writer = CobsWriter(depth)
+        _check_depth(depth)
         self._depth = depth
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
         place = range(self._depth)
-        m.submodules.writer = writer = self._writer
+        m.submodules.writer = writer = CobsWriter(self._depth)
         wiring.connect(m, wiring.flipped(self.i), writer.i)
 
         m.submodules.ring = ring = Memory(shape=8, depth=self._depth, init=[])
