@@ -1,21 +1,15 @@
 """docs/hardware.md says what the boards' descriptions say."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from boards.board import all_boards
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from tests.docs import pages
+from tests.docs.pages import DOCS
 
 
 @pytest.fixture(scope="module")
 def generator():
-    spec = importlib.util.spec_from_file_location("hardware", DOCS / "hardware.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return pages.generator("hardware")
 
 
 @pytest.mark.parametrize("table", ["boards_table", "wiring_table"])

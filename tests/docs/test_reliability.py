@@ -1,14 +1,11 @@
 """docs/reliability.md says what was recorded, and what was not run."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from firmware_model.mutations import Mutation
+from tests.docs import pages
+from tests.docs.pages import DOCS
 from tests.scenarios.traps import TRAPS, shown_by
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 CAMPAIGN = {"runs": 1200, "seed": 1, "mutation": None, "clocks": 3_000_000, "seconds": 60.0,
             "versions": {"gateware": "abc"}, "found_after": None, "violations": [],
@@ -17,10 +14,7 @@ CAMPAIGN = {"runs": 1200, "seed": 1, "mutation": None, "clocks": 3_000_000, "sec
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("reliability", DOCS / "reliability.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return pages.generator("reliability")
 
 
 def test_the_page_is_up_to_date(page):
