@@ -85,7 +85,7 @@ def test_full_load_on_all_lines():
     divisor = least_divisor(LINES, WINDOW)
     dut = Loaded(divisor)
     frame = 10 * longest_frame(0) * divisor // 256
-    frames = 12
+    frames = 7
 
     async def bench(ctx):
         await until(ctx, dut.up)
@@ -106,13 +106,13 @@ def test_an_event_that_waits_on_the_host_line_holds_up_nobody():
     async def bench(ctx):
         ctx.set(dut.stuck, 0b001)
         await until(ctx, dut.up)
-        await ticks(ctx, 25_000)
+        await ticks(ctx, 14_000)
         assert ctx.get(dut.taken[0]) == 0
-        assert ctx.get(dut.passed[0]) > 2, "its own line goes on in the other direction"
+        assert ctx.get(dut.passed[0]) > 0, "its own line goes on in the other direction"
         for n in (1, 2):
-            assert min(ctx.get(dut.taken[n]), ctx.get(dut.passed[n])) > 4
+            assert min(ctx.get(dut.taken[n]), ctx.get(dut.passed[n])) > 2
         ctx.set(dut.stuck, 0)
-        await ticks(ctx, 15_000)
+        await ticks(ctx, 8_000)
         assert ctx.get(dut.taken[0]) > 0
         assert not ctx.get(dut.disordered)
 
@@ -133,9 +133,9 @@ def test_malformed_input_on_one_line_disturbs_no_other():
         await until(ctx, dut.up)
         before = ctx.get(dut.taken[0]), ctx.get(dut.taken[2])
         ctx.set(dut.noisy, 1)
-        await ticks(ctx, 25_000)
+        await ticks(ctx, 15_000)
         for n, count in zip((0, 2), before, strict=True):
-            assert ctx.get(dut.taken[n]) > count + 4
+            assert ctx.get(dut.taken[n]) > count + 2
             assert not ctx.get(dut.faults[n])
             assert not ctx.get(dut.disordered[n])
         assert ctx.get(dut.faults[1]) > 10
