@@ -5,16 +5,14 @@ import random
 
 import pytest
 
-from boards.simulated import DEFAULT
 from firmware_model.wire import Role
 from host_tools.cli import main
 from host_tools.client import Client
 from host_tools.errors import Exit
 from host_tools.selftest import LINE_BYTES, STEPS, _Bench, _examples
 from sim.board import SimulatedBoard
+from tests.geometries import BOARD
 from tests.host_tools.fakeboard import FakeBoard
-
-GEOMETRY = DEFAULT          # built for other tests as well
 
 
 def run(capsys, ports, *more):
@@ -29,7 +27,7 @@ def run(capsys, ports, *more):
 def test_passes_on_the_simulated_board(capsys, monkeypatch):
     # A quarter of the bits: the other test sends them all, and the command does.
     monkeypatch.setattr("host_tools.selftest.LINE_BYTES", LINE_BYTES // 4)
-    with SimulatedBoard(GEOMETRY) as board:
+    with SimulatedBoard(BOARD) as board:
         code, _, steps = run(capsys, board.ports)
     assert code == Exit.OK
     assert list(steps) == ["board", "links", "line", "memory", "examples", "collision", "recovery",
@@ -41,7 +39,7 @@ def test_passes_on_the_simulated_board(capsys, monkeypatch):
 def test_finds_a_bit_error_rate_of_1e_5(capsys, monkeypatch):
     monkeypatch.setattr("host_tools.selftest.STEPS",
                         tuple(step for step in STEPS if step.__name__ in ("_line", "_copies")))
-    with SimulatedBoard(GEOMETRY, ber=1e-5, seed=2) as board:
+    with SimulatedBoard(BOARD, ber=1e-5, seed=2) as board:
         code, _, steps = run(capsys, board.ports)
     assert code == Exit.FAILED
     assert not steps["line"]["ok"]
@@ -59,7 +57,7 @@ def give_up(port, link):
 
 def test_a_link_that_is_down_is_named(capsys, monkeypatch):
     monkeypatch.setattr("host_tools.selftest.UP_SECONDS", 0.5)
-    with SimulatedBoard(GEOMETRY) as board:
+    with SimulatedBoard(BOARD) as board:
         give_up(board.ports["source"], 1)
         code, _, steps = run(capsys, board.ports)
     assert code == Exit.FAILED

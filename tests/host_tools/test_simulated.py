@@ -15,7 +15,6 @@ import time
 
 import pytest
 
-from boards.simulated import DEFAULT
 from firmware_model import wire
 from host_tools import cli
 from host_tools.campaign import campaign
@@ -24,8 +23,8 @@ from host_tools.errors import Exit, PortLost
 from host_tools.linkpeer import LinkPeer
 from host_tools.transport import SerialTransport
 from sim.board import SimulatedBoard
+from tests.geometries import BOARD
 
-GEOMETRY = DEFAULT.replace(tracks_per_volume=16)    # so that an image is read forty times quickly
 CUTS = 20
 CHAINS = 100
 STOP_SECONDS = 30
@@ -81,7 +80,7 @@ def farside(capfd):
 def test_info(ports, farside, role, kind):
     values = json.loads(farside("info", ports[role + kind], "--json"))
     assert values["role"] == role
-    assert values["fingerprint"] == GEOMETRY.fingerprint
+    assert values["fingerprint"] == BOARD.fingerprint
     assert values["links_up"] == [0, 1]
 
 
@@ -281,7 +280,7 @@ def test_interrupt_ends_the_board(board_process):
 def test_twenty_cuts_find_twenty_prefixes(tmp_path, workload):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    with SimulatedBoard(GEOMETRY, seed=seed, delay=0.02, ber=1e-6) as board, \
+    with SimulatedBoard(BOARD, seed=seed, delay=0.02, ber=1e-6) as board, \
             Client.open(board.ports["source"]) as source, \
             Client.open(board.ports["target"]) as target:
         found = campaign(source, target, str(tmp_path / "h.log"), workload=workload,

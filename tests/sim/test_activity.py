@@ -6,22 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from firmware_model.geometry import Geometry
 from sim.activity import Unexpected, _conflicts, _split, _Statement, _together, add_filter
 from sim.board import SimulatedBoard
 from sim.build import Spec, build
-
-GEOMETRY = Geometry()
+from tests.geometries import BOARD
 
 
 def test_the_board_has_the_filter():
-    log = build(Spec(GEOMETRY, filtered=True)).executable.with_name("build.log").read_text()
+    log = build(Spec(BOARD, filtered=True)).executable.with_name("build.log").read_text()
     assert "activity filter:" in log
 
 
 def test_filtered_clocks_equal_full_ones_under_traffic(tmp_path):
     """Every 211th clock of a noisy run is evaluated twice, in full and filtered, and compared."""
-    with SimulatedBoard(GEOMETRY, filtered=True, check_every=211, delay=0.002, ber=1e-5,
+    with SimulatedBoard(BOARD, filtered=True, check_every=211, delay=0.002, ber=1e-5,
                         loss=0.01) as board:
         command = [sys.executable, "-m", "host_tools", "run", "hot", "--chains", "12", "--seed",
                    "5", "--source", board.ports["source"], "--history", str(tmp_path / "history")]
