@@ -169,8 +169,7 @@ class Oracle:
             self._check_cleared(snapshot.clock, source, target)
         self._pages = source
         if self._seen is None or self._news(target):
-            self._look_at_target(snapshot, source, target)
-            self._seen = target
+            self.look_at_target(snapshot.clock, snapshot.image(Side.TARGET), source, target)
 
     def _moved(self, source: Pages) -> bool:
         """Whether one of the words has changed that are written when all else is in order."""
@@ -241,6 +240,9 @@ class Oracle:
                 self._walk(head, count, links, in_group, f"{what}: a group of set {set_}")
             self._walk(pages.word(set_, wire.SetWord.FIRST), pages.word(set_, wire.SetWord.UNSENT),
                        links, unsent, f"{what}: what is unsent of set {set_}")
+        if len(in_group) > self.geometry.staging_slots:
+            raise Violation(f"{what}: {len(in_group)} tracks are in groups, and the target has room"
+                            f" for {self.geometry.staging_slots}")
         if in_group & unsent:
             raise Violation(f"{what}: a track is in a group and unsent, too")
         for index, track in enumerate(snapshot.tracks()):
@@ -294,22 +296,23 @@ class Oracle:
 
     # -- the target --------------------------------------------------------------------------
 
-    def _look_at_target(self, snapshot: Snapshot, source: Pages, target: Pages) -> None:
-        image = snapshot.image(Side.TARGET)
+    def look_at_target(self, clock: int, image: bytes, source: Pages, target: Pages) -> None:
+        """Judge ``image``, the target's in a clock in which no chain is half visible there."""
         sets = range(self.geometry.sets)
         life = self.lives.get(target.life)
         followed = [s for s in sets if life is not None and target.flags(s) & FOLLOWING]
         for set_ in followed:
             assert life is not None
-            self._judge(snapshot.clock, set_, life, source, target, image)
+            self._judge(clock, set_, life, source, target, image)
         judged = {v for v in range(self.geometry.volumes)
                   if life is not None and life.sets[v] in followed}
         for volume in range(self.geometry.volumes):
             if volume not in judged and self._part(image, volume) != self._part(self.target,
                                                                                 volume):
-                raise Violation(f"clock {snapshot.clock}: volume {volume} changed at the target, "
-                                "which does not follow its set")
+                raise Violation(f"clock {clock}: volume {volume} changed at the target, which does "
+                                "not follow its set")
         self.target = image
+        self._seen = target
 
     def _judge(self, clock: int, set_: int, life: Life, source: Pages, target: Pages,
                image: bytes) -> None:

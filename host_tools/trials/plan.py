@@ -25,6 +25,7 @@ from ..errors import UsageError
 __all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "geometry_name", "make"]
 
 FORMAT = 2
+LONG_DELAY = 40             # of this many ticks on, a delay is no part of an orderly trial
 CLOCK_HZ = 1_000_000        # the slowest that there is
 HOST_BAUD = 250_000         # four clocks a bit, the fastest: most happens in the fewest clocks
 BAUD = 200_000              # five: that stands skewed lines, and four would not
@@ -36,26 +37,29 @@ def _geometry(**sizes: int) -> Geometry:
 
 
 # Each is compiled once. They differ in all that shapes the gateware: one link and many, numbers
-# that are no powers of two, no room to spare, one group in flight.
+# that are no powers of two, no room to spare, one group in flight. What costs most clocks is where
+# a clock costs least: long tracks and windows on the single link.
 GEOMETRIES: dict[str, Geometry] = {
     "pair": _geometry(volumes=3, tracks_per_volume=5, track_bytes=16, sets=2, links=2,
-                      chain_limit=5, spare_slots=10, staging_slots=14, groups_in_flight=4,
+                      chain_limit=5, spare_slots=10, staging_slots=8, groups_in_flight=4,
                       window=8, volumes_per_set=3),
-    "line": _geometry(volumes=2, tracks_per_volume=7, track_bytes=16, sets=1, links=1,
-                      chain_limit=5, spare_slots=8, staging_slots=10, groups_in_flight=2,
-                      window=4, volumes_per_set=2),
+    "line": _geometry(volumes=2, tracks_per_volume=7, track_bytes=32, sets=1, links=1,
+                      chain_limit=7, spare_slots=10, staging_slots=10, groups_in_flight=2,
+                      window=16, volumes_per_set=2),
     "trio": _geometry(volumes=5, tracks_per_volume=3, track_bytes=16, sets=3, links=3,
                       chain_limit=4, spare_slots=9, staging_slots=20, groups_in_flight=4,
                       window=4, volumes_per_set=2),
-    "wide": _geometry(volumes=4, tracks_per_volume=6, track_bytes=32, sets=4, links=4,
-                      chain_limit=7, spare_slots=12, staging_slots=30, groups_in_flight=2,
-                      window=16, volumes_per_set=2),
+    "wide": _geometry(volumes=4, tracks_per_volume=6, track_bytes=16, sets=4, links=4,
+                      chain_limit=5, spare_slots=12, staging_slots=30, groups_in_flight=2,
+                      window=4, volumes_per_set=2),
     "tight": _geometry(volumes=2, tracks_per_volume=6, track_bytes=16, sets=2, links=2,
                        chain_limit=5, spare_slots=7, staging_slots=5, groups_in_flight=1,
                        window=4, volumes_per_set=1),
 }
-WEIGHTS = {"pair": 4, "line": 1, "trio": 2, "wide": 1, "tight": 2}
+WEIGHTS = {"pair": 8, "line": 2, "trio": 4, "wide": 1, "tight": 5}
 FAULTY_GEOMETRY = "pair"
+# Where there is room for a chain longer than the limit: in a frame, and in the write set.
+FAULTY_GEOMETRIES = {Mutation.LIMIT_NOT_CHECKED: "line"}
 
 Place = tuple[int, int]
 
@@ -66,7 +70,9 @@ class Step:
 
     ``chain`` writes ``places`` (``serial`` makes its data), as far as they are in the set of the
     first; ``destage`` asks for set ``number``; ``assign`` moves volume ``number`` to ``set``, if
-    its old set drains soon.
+    its old set drains soon. ``bad`` is a chain that must not commit: one of ``places`` of which
+    only the first ``number`` come before it ends in the way of BAD_ENDS that ``serial`` names, or
+    that is too long or spans sets.
     """
 
     kind: str
@@ -124,6 +130,12 @@ class Trial:
             data = data[:8] + bytes(size - 8)
         return data
 
+    @property
+    def orderly(self) -> bool:
+        """Nothing goes wrong on a link or in a system: no reason to send anything twice."""
+        return all(fault.kind == "host" or (fault.name == "DELAY" and fault.value < LONG_DELAY)
+                   for fault in self.faults)
+
     def without(self, **changes: Any) -> Trial:
         return dataclasses.replace(self, **changes)
 
@@ -155,7 +167,9 @@ class Trial:
 
 def geometry_name(seed: int, mutation: str | None = None) -> str:
     """Of the trial of a seed. Deliberate faults are in one geometry only: it is compiled once."""
-    return FAULTY_GEOMETRY if mutation is not None else _chance(seed)[1]
+    if mutation is None:
+        return _chance(seed)[1]
+    return FAULTY_GEOMETRIES.get(Mutation(mutation), FAULTY_GEOMETRY)
 
 
 def _chance(seed: int) -> tuple[random.Random, str]:
@@ -192,7 +206,7 @@ def _steps(chance: random.Random, geometry: Geometry,
     stream = workloads.synthetic(workload, geometry, sets, chance.randrange(1 << 32))
     frame_clocks = 10 * (geometry.track_bytes + 16) * CLOCK_HZ // geometry.host_baud
     at = 0
-    for serial in range(chance.randint(2, 9)):
+    for serial in range(chance.randint(2, 7)):
         places = tuple((v, t) for v, t, _ in next(stream))
         if len(places) < geometry.chain_limit and chance.random() < 0.1:
             places += chance.choice(places),        # twice in one chain
@@ -200,6 +214,8 @@ def _steps(chance: random.Random, geometry: Geometry,
         at += frame_clocks * (1 + len(places))
         if chance.random() < 0.1:
             at += chance.randrange(8_000)
+        if chance.random() < 0.09:
+            steps.append(_bad_chain(chance, geometry, at))
         if chance.random() < 0.05:
             steps.append(Step("destage", at, number=chance.randrange(geometry.sets)))
         if chance.random() < 0.04:
@@ -208,10 +224,29 @@ def _steps(chance: random.Random, geometry: Geometry,
     return tuple(steps), at
 
 
+BAD_ENDS = ("a WRITE out of turn", "a WRITE too short", "a chain of nothing")
+
+
+def _bad_chain(chance: random.Random, geometry: Geometry, at: int) -> Step:
+    """One that breaks off, is too long, or spans sets if its volumes do."""
+    count = chance.randint(2, geometry.chain_limit)
+    volumes = [chance.randrange(geometry.volumes)] * count
+    kind = chance.choice(("torn", "long", "spanning"))
+    sent = chance.randint(1, count - 1)
+    if kind == "long":
+        count = sent = geometry.chain_limit + 1
+        volumes = [volumes[0]] * count
+    elif kind == "spanning":
+        sent = count
+        volumes = [(volumes[0] + n) % geometry.volumes for n in range(count)]
+    places = tuple((v, chance.randrange(geometry.tracks_per_volume)) for v in volumes)
+    return Step("bad", at, chance.randrange(len(BAD_ENDS)), places, sent)
+
+
 START = 3_000           # clocks: before, no link is up
 BY_CHANCE = ("BYTE_ERROR", "FRAME_LOSS", "FRAME_REPEAT", "BYTE_LOSS", "BYTE_INSERT", "BURST")
 KINDS = {"cut": 5, "cut_all": 2, "noise": 6, "stuck": 1, "skew": 1, "flap": 1, "restart": 5,
-         "host": 3}
+         "host": 3, "late": 1}
 
 
 class _Faults:
@@ -242,7 +277,7 @@ class _Faults:
             if far:
                 self._channel(0, link, "DELAY", 1000 if link % 2 else 1)
             elif chance.random() < 0.3:
-                self._channel(0, link, "DELAY", chance.randrange(40))
+                self._channel(0, link, "DELAY", chance.randrange(LONG_DELAY))
 
     def _channel(self, at: int, link: int, name: str, value: int) -> None:
         self.faults.append(Fault("channel", at, self._group, link, name, value))
@@ -301,12 +336,23 @@ class _Faults:
 
     def _restart(self, start: int) -> None:
         side = self.chance.choice((0, 1))
-        if self.chance.random() < 0.4:
+        if self.chance.random() < 0.5:
             self.faults.append(Fault("restart", start, self._group, side, "AFTER_EVENT",
                                      self.chance.randrange(60)))
             return
         self.faults.append(Fault("restart", start, self._group, side,
                                  value=int(self.chance.random() < 0.4)))
+
+    def _late(self, start: int) -> None:
+        """The source begins a new life while frames of the old one are on a slow link."""
+        link = self._link()
+        ticks = self.chance.randint(200, 700)
+        lasts = ticks * wire.CHANNEL_TICK_BITS * self.geometry.divisor(self.link_baud) // 256
+        at = start + self.chance.randrange(1_000, lasts)
+        self._channel(start, link, "DELAY", ticks)
+        self.faults.append(Fault("restart", at, self._group, 0,
+                                 value=int(self.chance.random() < 0.7)))
+        self._channel(at + lasts + self._duration(), link, "DELAY", 0)
 
     def _host(self, start: int) -> None:
         chance = self.chance

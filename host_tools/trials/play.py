@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from firmware_model import wire
@@ -17,17 +17,18 @@ from firmware_model.geometry import Geometry
 from firmware_model.mutations import Mutation
 from sim.native import NativeBoard, Side
 
-from ..chains import Ticket, Write
+from ..chains import Place, Ticket, Write
 from ..client import Client
 from ..errors import BoardError, FarsideError, UsageError
 from ..linkpeer import LinkPeer
 from .oracle import Oracle, Violation
-from .plan import GEOMETRIES, Step, Trial
+from .plan import BAD_ENDS, GEOMETRIES, Step, Trial
 from .world import HOST_HZ, PATIENCE_CLOCKS, SLICE_CLOCKS, HostGone, NativeTransport, World
 
-__all__ = ["JudgedClient", "Outcome", "play"]
+__all__ = ["JudgedClient", "Outcome", "check_thrift", "play"]
 
 MOVE_CLOCKS = 30_000        # that a volume's set is given to drain; then it stays where it is
+MISBEHAVE_CLOCKS = 10_000   # that a bad chain waits for its turn; then it stays away
 UNKNOWN_TYPE = 0x7E
 
 
@@ -54,6 +55,8 @@ def play(trial: Trial, *, waves: str | os.PathLike[str] | None = None, waves_sta
     try:
         _Host(trial, world).play()
         _check_end(world)
+        if trial.orderly:
+            check_thrift(world)
     except (Violation, FarsideError) as error:
         if isinstance(error, UsageError):
             raise
@@ -116,9 +119,9 @@ class _Client(JudgedClient):
         # Not while a chain is going out, nor while a volume may be moving: which chain is bad then?
         if not self._world.flood or not self.peer.up or self._open is not None or self._requests:
             return
-        self._send_bad_chain([(v, 0) for v in range(self.geometry.volumes)])    # maybe of many sets
-        self._send_bad_chain([(0, n % self.geometry.tracks_per_volume)
-                              for n in range(self.geometry.chain_limit + 1)])
+        self.send_bad_chain([(v, 0) for v in range(self.geometry.volumes)])     # maybe of many sets
+        self.send_bad_chain([(0, n % self.geometry.tracks_per_volume)
+                             for n in range(self.geometry.chain_limit + 1)])
         for number in range(self._world.flood):
             if number % 3 == 0:
                 self.ask(wire.Type.READ, volume=0, track=0, count=1)
@@ -128,19 +131,34 @@ class _Client(JudgedClient):
                 self.peer.send_raw(UNKNOWN_TYPE, bytes([0xFF] * wire.HEADER_BYTES))
         self._world.flood = 0
 
+    def can_send_bad_chain(self) -> bool:
+        """Not while another chain is going out, nor while a volume may be moving."""
+        return self.peer.up and self._open is None and not self._requests
 
-    def _send_bad_chain(self, places: list[tuple[int, int]]) -> None:
-        """One that spans sets or is too long, past the library; no other chain is going out."""
+    def send_bad_chain(self, places: Sequence[Place], sent: int | None = None,
+                       end: int | None = None) -> None:
+        """One that must not commit, past the library: it spans sets, is too long, or is broken off
+        after ``sent`` commands in the way ``end`` of BAD_ENDS. Nothing if it would be none."""
         geometry = self.geometry
-        bad = (len(places) > geometry.chain_limit
+        sent = len(places) if sent is None else sent
+        bad = (len(places) > geometry.chain_limit or sent < len(places)
                or len({self.volume_set[volume] for volume, _ in places}) > 1)
         if not bad or len(places) * wire.ENTRY_BYTES > geometry.track_bytes:   # no frame at all
             return
+        self._world.counts["bad chains"] += 1
         tag = self.next_tag()
         self.peer.send(wire.Type.CHAIN, b"".join(wire.entry(*place) for place in places), tag=tag,
                        count=len(places))
-        for index in range(len(places)):
-            self.peer.send(wire.Type.WRITE, bytes(self.geometry.track_bytes), tag=tag, index=index)
+        for index in range(sent):
+            self.peer.send(wire.Type.WRITE, bytes(geometry.track_bytes), tag=tag, index=index)
+        if sent == len(places) or end is None:
+            return
+        if BAD_ENDS[end] == "a WRITE out of turn":
+            self.peer.send(wire.Type.WRITE, bytes(geometry.track_bytes), tag=tag, index=sent + 1)
+        elif BAD_ENDS[end] == "a WRITE too short":
+            self.peer.send(wire.Type.WRITE, bytes(geometry.track_bytes - 1), tag=tag, index=sent)
+        else:
+            self.peer.send(wire.Type.CHAIN, b"", tag=self.next_tag(), count=0)
 
 
 class _Host:
@@ -220,6 +238,8 @@ class _Host:
             self.client.destage([step.number])
         elif step.kind == "assign":
             self._move(step.number, step.set)
+        elif step.kind == "bad":
+            self._misbehave(step)
         else:
             raise UsageError(f"no step is called {step.kind!r}")
 
@@ -231,6 +251,11 @@ class _Host:
             (v, t, self.trial.data(step.serial, n))
             for n, (v, t) in enumerate(step.places) if sets[v] == set_)
         self.client.submit(writes, depth=self.trial.depth)
+
+    def _misbehave(self, step: Step) -> None:
+        client = self.client
+        if client.wait_until(client.can_send_bad_chain, MISBEHAVE_CLOCKS / HOST_HZ):
+            client.send_bad_chain(step.places, step.number, step.serial)
 
     def _move(self, volume: int, set_: int) -> None:
         """Move a volume, unless its set has something pending for too long."""
@@ -274,3 +299,12 @@ def _check_end(world: World) -> None:
     oracle.compare(board.image(Side.SOURCE), oracle.source, f"clock {board.clock}: the source")
     oracle.compare(board.image(Side.TARGET), oracle.source,
                    f"clock {board.clock}: the target at the end")
+
+
+def check_thrift(world: World) -> None:
+    """Nothing went wrong: no group may have been sent twice."""
+    board = world.board
+    again = board.counters(Side.SOURCE)[wire.Counter.GROUP_RESENDS]
+    if again:
+        raise Violation(f"clock {board.clock}: {again} groups were sent again, and nothing had "
+                        "happened to the first")

@@ -27,6 +27,10 @@ PATIENCE_CLOCKS = 6_000_000
 # many times faster than the one here.
 HOST_HZ = 200_000
 
+# A warm start of the largest geometry takes less (see hdl/recovery.py), and a link needs longer to
+# come up again: so long after a reset the target is at rest.
+WARM_START_CLOCKS = 700
+
 COUNTERS_AWAKE_CLOCKS = 5_000   # after a reset they are brought up to date when a link comes up
 
 # What a whole and quiet link has in its channel's registers.
@@ -117,6 +121,7 @@ class World:
         # A loss of memory leaves the counters something: see hdl/counters.py.
         self._counted_from: dict[Side, list[tuple[int, ...]]] = {}
         self._uncounted: dict[Side, int] = {}       # and at which clock that was
+        self._rests_at: int | None = None       # the target has started again by then
         board.watch_commits()
 
     # -- time --------------------------------------------------------------------------------
@@ -131,11 +136,15 @@ class World:
             until = end
             if self._faults:
                 until = min(end, self._faults[0].at)
+            if self._rests_at is not None:
+                until = min(until, self._rests_at)
             if until > now:
                 event = board.run(until - now)
             if event & Event.LOGGED:
                 self._look()
             now = board.clock
+            if self._rests_at is not None and now >= self._rests_at:
+                self._look_at_rest()
             while self._faults and self._faults[0].at <= now:
                 self._apply(self._faults.popleft())
                 now = board.clock
@@ -159,6 +168,14 @@ class World:
                     del self._armed[side]
                     self._faults.appendleft(dataclasses.replace(
                         fault, name="", at=self.board.clock + fault.value, value=0))
+
+    def _look_at_rest(self) -> None:
+        """The target has started again and done nothing else: nothing half visible may be left."""
+        self._rests_at = None
+        board = self.board
+        self.oracle.look_at_target(board.clock, board.image(Side.TARGET),
+                                   board.pages(Side.SOURCE), board.pages(Side.TARGET))
+        self.counts["looks after a restart"] += 1
 
     def _watch_links(self) -> None:
         """A link that falls while another stays up sends its sets' packets elsewhere."""
@@ -212,6 +229,8 @@ class World:
         self.board.reset(side, lose_memory=lost)
         self._look()                # at what came before the reset took hold
         self.oracle.restart(side, lost)
+        if side is Side.TARGET:
+            self._rests_at = None if lost else self.board.clock + WARM_START_CLOCKS
         self.counts[f"{side.name.lower()} restarts"] += 1
         self.counts["memories lost"] += lost
         self._links_up = self.board.links_up(Side.SOURCE)
@@ -244,6 +263,7 @@ class World:
             if value != QUIET[register]:
                 self.board.poke(link, register, QUIET[register])
         self._touched.clear()
+        self._look()                # at what happened in the clocks that took
         self._armed.clear()
         self.plug_in()
         self._noise = 0.0

@@ -294,6 +294,39 @@ def test_a_blank_target_that_is_begun_although_chains_were_acknowledged(bench):
         bench.begin(chains=1, epoch=2)
 
 
+def test_half_a_chain_that_a_restart_leaves_visible(bench):
+    bench.target(1, (0, 1))
+    tables = bench.tables
+    pages = tables.pages(Side.SOURCE), tables.pages(Side.TARGET)
+    bench.oracle.look_at_target(9, tables.image(Side.TARGET), *pages)
+    tables.write(Side.TARGET, 1, 2)
+    with pytest.raises(Violation, match="clock 9: set 0 of the target, with 1 chains, is wrong in "
+                                        "0:1"):
+        bench.oracle.look_at_target(9, tables.image(Side.TARGET), *pages)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_groups_that_the_target_has_no_room_for(bench, more):
+    first = GEOMETRY.staging_slots // 2
+    sizes = first, GEOMETRY.staging_slots - first + more
+    indices = [GEOMETRY.index(*divmod(track, GEOMETRY.tracks_per_volume))
+               for track in range(sum(sizes))]
+    for index, following in itertools.pairwise([*indices, 0]):
+        bench.tables.list[index] = following, True
+        bench.tables.rows[index] = TrackState(index, True, True, False)
+    words = bench.tables.words[Side.SOURCE]
+    words[SetWord.NEXT] = 3
+    for number, head, count in zip((1, 2), (0, indices[first]), sizes, strict=True):
+        record = SetWord.GROUP + wire.GROUP_WORDS * (number % GEOMETRY.groups_in_flight)
+        words[record + wire.GROUP_HEAD], words[record + wire.GROUP_COUNT] = head, count
+    if more:
+        with pytest.raises(Violation, match="11 tracks are in groups, and the target has room for "
+                                            "10"):
+            bench.look(ready=True)
+    else:
+        bench.look(ready=True)
+
+
 def test_a_volume_takes_its_content_to_its_new_set():
     oracle = Oracle(GEOMETRIES["pair"])
     oracle.source = bytes(range(240))

@@ -6,7 +6,7 @@ import pytest
 
 from firmware_model import wire
 from host_tools.errors import UsageError
-from host_tools.trials.plan import BY_CHANCE, GEOMETRIES, Trial, geometry_name, make
+from host_tools.trials.plan import BAD_ENDS, BY_CHANCE, GEOMETRIES, Trial, geometry_name, make
 
 SEEDS = range(300)
 
@@ -33,7 +33,9 @@ def test_every_kind_of_everything_occurs():
     assert {(fault.number, fault.value) for trial in trials for fault in trial.faults
             if (fault.kind, fault.name) == ("restart", "")} == {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert ("restart", "AFTER_EVENT") in kinds
-    assert {step.kind for trial in trials for step in trial.steps} == {"chain", "destage", "assign"}
+    assert {step.kind for trial in trials for step in trial.steps} == {"chain", "destage", "assign",
+                                                                        "bad"}
+    assert {trial.orderly for trial in trials} == {True, False}
 
 
 def test_whatever_breaks_is_mended():
@@ -59,8 +61,25 @@ def test_chains_stay_within_a_set_and_the_limit():
             if step.kind == "assign" and step.at == 0:
                 sets[step.number] = step.set
                 assert sets.count(step.set) <= geometry.volumes_per_set
+            if step.kind == "bad":
+                continue
             assert len({sets[v] for v, _ in step.places}) <= 1
             assert len(step.places) <= geometry.chain_limit
+
+
+def test_bad_chains_break_off_or_are_too_long_or_may_span_sets():
+    steps = [(GEOMETRIES[trial.geometry], step) for trial in map(make, SEEDS)
+             for step in trial.steps if step.kind == "bad"]
+    torn = [step for _, step in steps if step.number < len(step.places)]
+    long = [step for geometry, step in steps if len(step.places) > geometry.chain_limit]
+    spanning = [step for _, step in steps if len({v for v, _ in step.places}) > 1]
+    assert torn
+    assert all(step.number > 0 for step in torn)
+    assert {step.serial for step in torn} == set(range(len(BAD_ENDS)))
+    assert long
+    assert spanning
+    for geometry, step in steps:
+        assert step in torn or step in long or geometry.volumes > 1
 
 
 def test_no_two_commands_write_the_same():

@@ -2,12 +2,15 @@
 
 import collections
 import random
+from types import SimpleNamespace
 
 import pytest
 
+from firmware_model import wire
 from firmware_model.mutations import Mutation
+from host_tools.trials.oracle import Violation
 from host_tools.trials.plan import Fault, Step, geometry_name, make
-from host_tools.trials.play import play
+from host_tools.trials.play import check_thrift, play
 
 PAIR = [seed for seed in range(1, 2000) if geometry_name(seed) == "pair"]
 RUNS = 40
@@ -44,6 +47,34 @@ def test_a_fault_in_the_gateware_is_found(mutation):
             print(f"seed {seed}: {violation}")
             return
     pytest.fail(f"{mutation.name} passes {MUTANT_RUNS} trials")
+
+
+TORN = Step("bad", 12_000, serial=0, places=((0, 0), (0, 1), (0, 2)), number=2)
+
+
+def torn(mutation=None):
+    """A chain that breaks off after two of its three commands, and nothing else."""
+    return make(PAIR[0], mutation).without(steps=(TORN,), faults=(), mend_at=40_000)
+
+
+def test_a_bad_chain_has_no_effect():
+    outcome = play(torn())
+    assert outcome.violation is None
+    assert outcome.counts["bad chains"] == 1
+    assert outcome.counts["chains"] == 0
+
+
+def test_half_a_chain_that_commits_is_seen():
+    assert "which no host has sent" in play(torn("abort_commits")).violation
+
+
+def test_groups_that_are_sent_again_in_an_orderly_trial_are_seen():
+    counters = [0] * len(wire.Counter)
+    world = SimpleNamespace(board=SimpleNamespace(clock=7, counters=lambda side: counters))
+    check_thrift(world)
+    counters[wire.Counter.GROUP_RESENDS] = 2
+    with pytest.raises(Violation, match="clock 7: 2 groups were sent again"):
+        check_thrift(world)
 
 
 def test_unknown_parts_are_named():
