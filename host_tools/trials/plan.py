@@ -266,7 +266,9 @@ class _Faults:
     def made(self) -> tuple[Fault, ...]:
         chance = self.chance
         self._delays()
-        for kind in chance.choices(list(KINDS), list(KINDS.values()), k=chance.choice((1, 1, 2, 2, 3))):
+        kinds = chance.choices(list(KINDS), list(KINDS.values()),
+                               k=chance.choice((1, 1, 2, 2, 3)))
+        for kind in kinds:
             self._group += 1
             getattr(self, f"_{kind}")(chance.randrange(START, self.end))
         return tuple(sorted(self.faults, key=lambda fault: fault.at))
