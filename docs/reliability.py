@@ -84,7 +84,8 @@ def campaigns(records: Records) -> list[str]:
     out += table(["trials", "seeds", "clocks", "violations", "time", "gateware"], (
         [number(r["runs"]), f"{r['seed']} to {r['seed'] + r['runs'] - 1}",
          f"{r['clocks'] / 1e6:,.0f} million", str(len(r["violations"])),
-         f"{r['seconds']:.0f} s", r["versions"]["gateware"]] for _, r in found))
+         f"{r['seconds']:.0f} s" + (f", {r['workers']} processes" if r["workers"] else ""),
+         r["versions"]["gateware"]] for _, r in found))
     contained: Counter[str] = Counter()
     for _, record in found:
         contained.update(record["contained"])

@@ -8,6 +8,7 @@ from tests.docs.pages import DOCS
 from tests.scenarios.traps import TRAPS, shown_by
 
 CAMPAIGN = {"runs": 1200, "seed": 1, "mutation": None, "clocks": 3_000_000, "seconds": 60.0,
+            "workers": 2,
             "versions": {"gateware": "abc"}, "found_after": None, "violations": [],
             "contained": {"cuts": 7, "chains": 10}}
 
@@ -29,7 +30,7 @@ def test_what_has_not_been_run_says_so(page):
 def test_campaigns_are_added_up(page):
     text = "\n".join(page.campaigns({"campaign-1": CAMPAIGN,
                                      "campaign-2": CAMPAIGN | {"seed": 1201}}))
-    assert "| 1,200 | 1201 to 2400 | 3 million | 0 | 60 s | abc |" in text
+    assert "| 1,200 | 1201 to 2400 | 3 million | 0 | 60 s, 2 processes | abc |" in text
     assert "| cuts | 14 |" in text
 
 
