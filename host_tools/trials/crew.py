@@ -6,6 +6,7 @@ that was under way on a worker that died is simply played again by another.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -25,6 +26,8 @@ CONNECT_SECONDS = 10
 
 def play_seeds(seeds: Sequence[int], mutation: str | None) -> list[Outcome]:
     """The job of a worker."""
+    # What the host library warns of is what a trial does to it; a terminal shows the progress.
+    logging.getLogger("farside").setLevel(logging.ERROR)
     return [play(make(seed, mutation)) for seed in seeds]
 
 
