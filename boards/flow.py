@@ -25,7 +25,7 @@ from typing import Any
 from firmware_model.geometry import Geometry
 
 from . import report
-from .board import Board
+from .board import Board, Chip
 
 MANIFEST = "farside.json"
 REPORT = "report.json"
@@ -177,21 +177,21 @@ _COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; "
                     "techmap -map +/cmp2lut.v -D LUT_WIDTH=9; opt_expr")
 
 _SYNTHESIS = {
-    "ice40": f"synth_ice40 -top top{{device}} -run begin:coarse; {_RECODE_STATES}; "
-             f"{_COMPARE_IN_LUTS}; synth_ice40 -top top{{device}} -run coarse:",
-    "ecp5": "synth_ecp5 -top top -abc9",
+    "ice40": f"synth_ice40 -top {{top}}{{device}} -run begin:coarse; {_RECODE_STATES}; "
+             f"{_COMPARE_IN_LUTS}; synth_ice40 -top {{top}}{{device}} -run coarse:",
+    "ecp5": "synth_ecp5 -top {top} -abc9",
 }
+
+
+def synthesis(chip: Chip, top: str) -> str:
+    """What Yosys does to make cells of ``chip`` of the module ``top`` that it has read."""
+    device = " -device u" if chip.name == "iCE40UP5K" else ""
+    return f"{NO_COLLISIONS}; {_SYNTHESIS[chip.family].format(top=top, device=device)}"
 
 
 def synthesise(board: Board, folder: Path, tools: Tools) -> None:
     """``top.il`` to ``top.json``."""
-    device = " -device u" if board.chip.name == "iCE40UP5K" else ""
-    script = "; ".join([
-        "read_rtlil top.il",
-        NO_COLLISIONS,
-        _SYNTHESIS[board.chip.family].format(device=device),
-        "write_json top.json",
-    ])
+    script = f"read_rtlil top.il; {synthesis(board.chip, 'top')}; write_json top.json"
     tools.run("yosys", ["-q", "-p", script], folder, "yosys.log")
 
 

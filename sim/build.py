@@ -286,12 +286,13 @@ def _source_files(spec: Spec) -> list[Path]:
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
              *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py",
                                      "garble.py"))}
-    if spec.netlist:
-        files |= {HERE / "netlist.py", HERE / "ecp5_ram.v", ROOT / "boards" / "flow.py",
-                  ROOT / "boards" / "top.py"}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")
+    if spec.netlist:
+        files |= {HERE / "netlist.py", HERE / "ecp5_cells.v"}
+    if spec.netlist or "\nfrom boards." in Path(module.origin).read_text():
+        files |= {ROOT / "boards" / name for name in ("board.py", "flow.py", "hub.py", "top.py")}
     files.add(Path(module.origin))
     return sorted(path for path in files if path.is_file())
 

@@ -1,10 +1,10 @@
 """The simulated board with a system made of the cells of a chip.
 
-Yosys maps a source or a target onto the cells of an iCE40 or ECP5 much as ``farside build`` does,
+Yosys maps a source or a target onto the cells of an iCE40 or ECP5 as ``farside build`` has it do,
 and these cells are simulated, as the models describe them that ship with Yosys. The rest of the
-board stays as it was written. Of the ECP5's block RAM Yosys ships no model that does anything:
-``ecp5_ram.v`` is ours. What a block RAM reads where it is written in the same clock is garbage in
-all of them, since synthesis was told that nobody looks at it.
+board stays as it was written. Of the ECP5's block RAM and multiplier Yosys ships no model that does
+anything: ``ecp5_cells.v`` is ours. What a block RAM reads where it is written in the same clock is
+garbage in all of them, since synthesis was told that nobody looks at it.
 
 Some ten thousand small cells have to be compiled, and run, in reasonable time. So Yosys puts the
 models of tables, carries and flip-flops in their places before Verilator sees them, with a wire
@@ -22,7 +22,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module, ResetSignal, Signal
+from amaranth.hdl._ir import PortDirection
+
 from firmware_model.geometry import Geometry
+
+from .elaborate import ports_of, shorten, tidy
 
 __all__ = ["NetlistError", "formula", "make"]
 
@@ -32,7 +38,7 @@ _FILES = {"ice40": ("ice40/cells_sim.v",),
 _CELLS = {"ice40": r"SB_DFF\w*|SB_CARRY",
           "ecp5": "CCU2C|LUT2|PFUMX|L6MUX21|TRELLIS_FF|TRELLIS_DPR16X4"}
 _RAMS = {"ice40": "SB_RAM40_4K|SB_SPRAM256KA", "ecp5": ""}
-_OURS = {"ice40": "", "ecp5": "ecp5_ram.v"}
+_OURS = {"ice40": "", "ecp5": "ecp5_cells.v"}
 
 _TABLES = {
     "ice40": r"""
@@ -49,9 +55,10 @@ endmodule
 """,
 }
 
-# As in `boards.flow`, but that states of an iCE40's machines are not numbered anew there: that
-# relies on the reset after configuration, and a simulation begins with every register as it is.
-_SYNTHESIS = {"ice40": "synth_ice40 -device u", "ecp5": "synth_ecp5 -abc9"}
+# Of the chips of a family the one whose cells are taken.
+_CHIPS = {"ice40": "iCE40UP5K", "ecp5": "LFE5U-25F"}
+
+_START_BITS = 4             # reset ends when the highest is set
 
 # For the ECP5, synthesis leaves modules of the cells behind that only say how slow they are.
 _FORGET = {
@@ -60,7 +67,7 @@ _FORGET = {
              "read_rtlil {name}.il; read_verilog -lib +/ecp5/cells_sim.v +/ecp5/cells_bb.v; "),
 }
 
-_SYSTEM = ("read_rtlil board.il; {collisions}; {synthesis} -top board.{name}; {forget}"
+_SYSTEM = ("read_rtlil board.il; {synthesis}; {forget}"
            "techmap -map tables.v; read_verilog -overwrite cells.v; hierarchy -top board.{name}; "
            "proc; techmap -map tables.v; flatten; opt_expr; opt_clean -purge; splitnets; "
            "rename -hide w:* c:*; write_verilog -noattr {name}.v")
@@ -76,12 +83,26 @@ class _Chip:
 
     def __init__(self, family: str) -> None:
         self._family = family
-        self.device = {"ice40": "iCE40UP5K", "ecp5": "LFE5U-25F"}[family]
+        self.device = _CHIPS[family]
 
     def get_data_memory(self, memory: Any) -> Any:
         from boards.top import data_memory
 
         return data_memory(memory, spram=self._family == "ice40")
+
+
+class _Start(Elaboratable):
+    """Holds everything in reset for the first clocks, as every board does.
+
+    Synthesis relies on it where it numbers the states of a machine anew.
+    """
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        since = Signal(_START_BITS, reset_less=True)
+        m.d.comb += ResetSignal("sync").eq(~since[-1])
+        m.d.sync += since.eq(since + ~since[-1])
+        return m
 
 
 def make(top: str, geometry: Geometry, mutation: str | None, family: str,
@@ -92,8 +113,6 @@ def make(top: str, geometry: Geometry, mutation: str | None, family: str,
     ``spoilt`` inverts the table of that number, for tests. Raises :class:`NetlistError`.
     """
     from boards.flow import FlowError, Tools
-
-    from .elaborate import shorten, tidy
 
     with tempfile.TemporaryDirectory(prefix="farside-") as scratch:
         folder = Path(scratch)
@@ -116,30 +135,26 @@ def make(top: str, geometry: Geometry, mutation: str | None, family: str,
 
 def _elaborate(top: str, geometry: Geometry, mutation: str | None, family: str,
                path: Path) -> None:
-    from amaranth.back import rtlil
-    from amaranth.hdl import ClockDomain, Fragment
-    from amaranth.hdl._ir import PortDirection
-
     from boards.flow import short_memories
-
-    from .elaborate import ports_of
 
     module, _, name = top.partition(":")
     component = getattr(importlib.import_module(module), name)(geometry, mutation)
     fragment = Fragment.get(component, _Chip(family))
-    sync = ClockDomain("sync", reset_less=True)
+    sync = ClockDomain("sync")
     fragment.add_domains(sync)
+    fragment.add_subfragment(Fragment.get(_Start(), None), "start")
     ports = {"clk": (sync.clk, PortDirection.Input), **ports_of(component)}
     with short_memories():
         path.write_text(rtlil.convert(fragment, name="board", ports=ports, emit_src=False))
 
 
 def _scripts(family: str, parts: tuple[str, ...]) -> list[str]:
-    from boards.flow import NO_COLLISIONS
+    from boards.board import CHIPS
+    from boards.flow import synthesis
 
     names = " ".join(f"board.{part} board.{part}.*" for part in parts)
-    return [*(_SYSTEM.format(collisions=NO_COLLISIONS, synthesis=_SYNTHESIS[family], name=part,
-                             forget=_FORGET[family].format(name=part))
+    return [*(_SYSTEM.format(synthesis=synthesis(CHIPS[_CHIPS[family]], f"board.{part}"),
+                             name=part, forget=_FORGET[family].format(name=part))
               for part in parts), _BOARD.format(parts=names)]
 
 

@@ -1,4 +1,4 @@
-"""A board whose source's line goes through a block RAM, a counter and two inverters."""
+"""A board whose source's line goes through a block RAM, a counter, a multiplier and inverters."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -21,7 +21,9 @@ class Detour(wiring.Component):
         m.submodules.ring = ring = Memory(shape=1, depth=DEPTH, init=[])
         write, read = ring.write_port(), ring.read_port()
         place = Signal(range(DEPTH))
-        m.d.sync += [place.eq(place + 1), self.o.eq(~read.data)]
+        factor = place.as_signed()
+        wrong = factor * 9 != (factor << 3) + factor
+        m.d.sync += [place.eq(place + 1), self.o.eq(~read.data ^ wrong)]
         m.d.comb += [write.addr.eq(place), write.data.eq(~self.i), write.en.eq(1),
                      read.addr.eq(place + 1)]
         return m

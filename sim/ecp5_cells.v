@@ -1,5 +1,7 @@
-// The ECP5's block RAM, as Yosys uses it: without output registers, without contents from the
-// bitstream, both ports at one clock. Yosys ships no model of it that does anything.
+// Cells of the ECP5 of which Yosys ships no model that does anything.
+
+// The block RAM, as Yosys uses it: without output registers, without contents from the bitstream,
+// both ports at one clock.
 //
 // 1024 words of 18 bits. Ports of 1, 2 and 4 bits use the lower eight of each nine; a port of 36
 // bits is both ports' data at two words. What is read where the other port writes in the same clock
@@ -87,4 +89,22 @@ module DP16KD (
             words[word_a | 10'h1] <= words[word_a | 10'h1] & ~mask_high | dib & mask_high;
         if (write_b) words[word_b] <= words[word_b] & ~mask_b | (dib << place_b) & mask_b;
     end
+endmodule
+
+// The multiplier, as Yosys uses it: without registers, each factor signed or not as a whole.
+module MULT18X18D (
+    input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
+    input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
+    input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
+    input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
+    output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
+        P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
+);
+    wire signed [35:0] a = {{18{SIGNEDA & A17}},
+        A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
+    wire signed [35:0] b = {{18{SIGNEDB & B17}},
+        B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
+    assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19,
+        P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0}
+        = a * b;
 endmodule
