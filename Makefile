@@ -7,17 +7,18 @@ STAMP  := $(VENV)/.installed
 # Tests use both cores of a small machine; a bigger one may say JOBS=8.
 JOBS   ?= 2
 
-.PHONY: demo test formal lint types docs bench fpga clean setup help
+.PHONY: demo test netlist formal lint types docs bench fpga clean setup help
 
 help:
-	@echo "make demo   set up, then mirror a database, cut the links and open the far copy"
-	@echo "make test   set up, then run all tests"
-	@echo "make fpga   set up, then add what farside build needs (place and route)"
-	@echo "make formal prove the formal properties, all of them"
-	@echo "make lint   ruff and mypy"
-	@echo "make docs   regenerate what the documentation shows"
-	@echo "make bench  measure speed, link efficiency and disconnect times"
-	@echo "make clean  remove everything the other targets made"
+	@echo "make demo    set up, then mirror a database, cut the links and open the far copy"
+	@echo "make test    set up, then run all tests"
+	@echo "make netlist play scenarios on what synthesis makes of the gateware"
+	@echo "make fpga    set up, then add what farside build needs (place and route)"
+	@echo "make formal  prove the formal properties, all of them"
+	@echo "make lint    ruff and mypy"
+	@echo "make docs    regenerate what the documentation shows"
+	@echo "make bench   measure speed, link efficiency and disconnect times"
+	@echo "make clean   remove everything the other targets made"
 
 setup: $(STAMP)
 
@@ -43,6 +44,9 @@ test: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --claims build/claims.md
 	@$(BIN)/python docs/generate.py --check build/claims.md
+
+netlist: $(STAMP)
+	@$(BIN)/python -m pytest -m netlist -n $(JOBS) --dist worksteal tests/gateware
 
 fpga: $(STAMP)
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check \

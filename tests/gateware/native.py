@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from firmware_model.geometry import Geometry
@@ -225,16 +225,23 @@ class NativeWorld(GatewareWorld):
 
 @contextlib.contextmanager
 def running_world(*, seed: int = 1, thorough: bool = True, garbled: bool = False,
-                  top: str = "sim.top:Board",
-                  geometry: Geometry = GEOMETRY) -> Iterator[GatewareWorld]:
+                  top: str = "sim.top:Board", geometry: Geometry = GEOMETRY,
+                  netlist: str = "", max_clocks: int = MAX_CLOCKS) -> Iterator[GatewareWorld]:
     """A world on the board that runs free in a process of its own: real time passes between the
     host's calls. Builds (or finds), starts and connects; stops at the end. ``seed`` is the
-    channels', ``garbled`` see :mod:`sim.garble`."""
+    channels', ``garbled`` see :mod:`sim.garble`, ``netlist`` :mod:`sim.netlist`."""
+    with SimulatedBoard(geometry, seed=seed, top=top, max_clocks=max_clocks, garbled=garbled,
+                        netlist=netlist) as board, \
+            world_at(board.ports, geometry, thorough=thorough) as world:
+        yield world
+
+
+@contextlib.contextmanager
+def world_at(ports: Mapping[str, str], geometry: Geometry, *,
+             thorough: bool = True) -> Iterator[GatewareWorld]:
+    """A world behind the host ports ``source`` and ``target`` of ``ports``."""
     with ExitStack() as stack:
-        board = stack.enter_context(
-            SimulatedBoard(geometry, seed=seed, top=top, max_clocks=MAX_CLOCKS, garbled=garbled))
-        lines = [SerialTransport(board.ports[side], geometry.host_baud)
-                 for side in ("source", "target")]
+        lines = [SerialTransport(ports[side], geometry.host_baud) for side in ("source", "target")]
         for line in lines:
             stack.callback(line.close)
         world = GatewareWorld(*lines, geometry, thorough=thorough)
