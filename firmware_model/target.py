@@ -104,7 +104,8 @@ class Target(HostPort):
         g = self.geometry
         self.life = 0
         self.committing: Commit | None = None
-        self.set_of: dict[int, int] = {}    # sets of volumes, as DATA frames of this life said
+        # Sets of volumes, as DATA frames said, in this life of the source and since a reset.
+        self.set_of: dict[int, int] = {}
         self.slots = [bytes(g.track_bytes)] * g.target_slots
         self.tracks: dict[int, TargetTrack] = {}
         self.links: dict[int, OrderLink] = {}
@@ -135,6 +136,7 @@ class Target(HostPort):
             self._power_up()
             return
         self._reset_port()
+        self.set_of.clear()
         self._finish_commit()
         self._drop_staged()
         self.count(Counter.RECOVERIES)
@@ -277,7 +279,6 @@ class Target(HostPort):
             return
         state = self.tracks[self.geometry.index(volume, track)]
         group = self._group(page, gseq)
-        self.set_of[volume] = fields["set"]
         # A whole group needs nothing more. Without this check a frame sent again while the group
         # commits chain by chain would stage a track that has just become visible: the count
         # would never match again, and the leftover would hide the track's next version.
@@ -291,6 +292,7 @@ class Target(HostPort):
             return
         state.staged = self.free.popleft()
         self.slots[state.staged] = payload
+        self.set_of[volume] = fields["set"]
         group.received += 1
 
     def _order(self, page: TargetPage, gseq: int, fields: dict[str, int], payload: bytes) -> None:

@@ -20,9 +20,10 @@ class Follower(wiring.Component):
     """Acts on ASK, BEGIN, RESYNC and RESYNCED; each makes the set's status due.
 
     * ASK of another life than the one followed: the source is a new one. In every set FOLLOWING
-      and ASKED fall and WRITTEN rises; ``life`` is the new one. If one was followed before,
-      ``new_life`` pulses while the lock is held: all that is staged must go, and all links must
-      start new sessions. The first life that ever comes finds nothing of the kind.
+      and ASKED fall and WRITTEN rises; ``life`` is the new one. Volumes may be in other sets now,
+      so if one set is INCONSISTENT then all are. If a life was followed before, ``new_life`` pulses
+      while the lock is held: all that is staged must go, and all links must start new sessions.
+      The first life that ever comes finds nothing of the kind.
     * Then, unless FOLLOWING: the ASK's epoch is taken over if it is the first of this life (ASKED
       rises) or ahead of the one here by less than half the numbers.
     * BEGIN and RESYNC count unless FOLLOWING, if ASKED and the epoch is the next one, BEGIN only
@@ -53,8 +54,8 @@ class Follower(wiring.Component):
         Pulse, see above.
     due : Out(StructLayout valid, set)
         Pulse: the set's status must be sent.
-    suspect : Out(1)
-        Some set is INCONSISTENT, or nobody knows yet.
+    suspects : Out(sets)
+        Sets that are INCONSISTENT; all of them until that has been read back.
     rejected : Out(1)
         Pulse: a frame for a set that does not exist, or with a payload.
     """
@@ -68,7 +69,7 @@ class Follower(wiring.Component):
             "life": Out(16),
             "new_life": Out(1),
             "due": Out(data.StructLayout({"valid": 1, "set": geometry.set_bits})),
-            "suspect": Out(1, init=1),
+            "suspects": Out(geometry.sets, init=(1 << geometry.sets) - 1),
             "rejected": Out(1),
         })
 
@@ -100,9 +101,8 @@ class Follower(wiring.Component):
             m.d.comb += [self.due.valid.eq(1), self.events.ready.eq(1)]
             m.next = "AWAIT_FRAME"
 
-        suspects = Signal(g.sets)
-        recalled = Signal()
-        m.d.sync += self.suspect.eq(suspects.any() | ~recalled)
+        def mark(suspect):
+            m.d.sync += self.suspects.bit_select(set_, 1).eq(suspect)
 
         with m.FSM():
             # -- after a reset
@@ -116,11 +116,10 @@ class Follower(wiring.Component):
                 m.next = "RECALL_FLAGS"
             with m.State("RECALL_FLAGS"):
                 m.d.comb += meta.req.eq(1)
-                is_suspect = (pages.found & TargetFlag.INCONSISTENT).any()
-                m.d.sync += [suspects.bit_select(set_, 1).eq(is_suspect), set_.eq(set_ + 1)]
+                mark((pages.found & TargetFlag.INCONSISTENT).any())
+                m.d.sync += set_.eq(set_ + 1)
                 m.next = "NEXT_FLAGS"
                 with m.If(set_ == g.sets - 1):
-                    m.d.sync += recalled.eq(1)
                     m.next = "AWAIT_FRAME"
             with m.State("NEXT_FLAGS"):
                 m.d.comb += pages.look(SetWord.FLAGS)
@@ -145,8 +144,10 @@ class Follower(wiring.Component):
                 with m.If(meta.gnt):
                     m.next = "LEAVE_OLD_LIFE"
             with m.State("LEAVE_OLD_LIFE"):
-                kept = meta.page_rdata & TargetFlag.INCONSISTENT
-                m.d.comb += pages.put(SetWord.FLAGS, kept | TargetFlag.WRITTEN)
+                torn = self.suspects.any()
+                mark(torn)
+                m.d.comb += pages.put(SetWord.FLAGS,
+                                      Mux(torn, TargetFlag.INCONSISTENT, 0) | TargetFlag.WRITTEN)
                 m.d.sync += set_.eq(set_ + 1)
                 m.next = "LOCK_ALL_SETS"
                 with m.If(set_ == g.sets - 1):
@@ -214,6 +215,6 @@ class Follower(wiring.Component):
                 m.next = "WRITE_FLAGS"
             with m.State("WRITE_FLAGS"):
                 m.d.comb += pages.put(SetWord.FLAGS, flags)
-                m.d.sync += suspects.bit_select(set_, 1).eq(has(TargetFlag.INCONSISTENT))
+                mark(has(TargetFlag.INCONSISTENT))
                 answer()
         return m

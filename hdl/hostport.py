@@ -46,8 +46,11 @@ class HostPort(wiring.Component):
     -------
     events : In(stream.Signature(Event))
         From the host's LinkEngine.
+    reading : Out(volume_bits)
+        Volume of the READ under way.
     suspect : In(1)
-        What is read may be no prefix of anything: it is marked INCONSISTENT.
+        That volume may show what is no prefix of anything: the track submitted now is marked
+        INCONSISTENT.
     flushed : In(1)
         Pulse: the host line lost its session.
     submit : Out(stream.Signature(Descriptor))
@@ -70,6 +73,7 @@ class HostPort(wiring.Component):
         self.role = role
         members = {
             "events": In(stream.Signature(Event)),
+            "reading": Out(geometry.volume_bits),
             "suspect": In(1),
             "flushed": In(1),
             "submit": Out(stream.Signature(Descriptor)),
@@ -232,7 +236,7 @@ class HostPort(wiring.Component):
         g = self.geometry
         request = data.View(header(Type.READ), self.events.payload.header)
         tag = Signal(16)
-        volume = Signal(g.volume_bits)
+        volume = self.reading
         track = Signal(g.track_bits)
         left = Signal(range(g.tracks_per_volume + 1))
 

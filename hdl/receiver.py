@@ -74,6 +74,8 @@ class Receiver(wiring.Component):
     memory : Out(MemoryPort)
         For order packets.
     meta : Out(MetadataPort)
+    staged : Out(StructLayout valid, volume, set)
+        Pulse: a track of this volume was staged for this set.
     progress : Out(StructLayout valid, set)
         Pulse: the set's groups may have become complete.
     due : Out(StructLayout valid, set)
@@ -97,6 +99,8 @@ class Receiver(wiring.Component):
             "free": Out(stream.Signature(slot)),
             "memory": Out(MemoryPort(slot.width + geometry.offset_bits)),
             "meta": Out(MetadataPort(geometry, TargetState(geometry))),
+            "staged": Out(data.StructLayout({"valid": 1, "volume": geometry.volume_bits,
+                                             "set": geometry.set_bits})),
             "progress": Out(notice),
             "due": Out(notice),
             "duplicate": Out(1),
@@ -161,6 +165,8 @@ class Receiver(wiring.Component):
             meta.state_wdata.slot.eq(meta.state_rdata.slot),
             meta.state_wdata.staged_slot.eq(slot),
             meta.state_wdata.staged.eq(1),
+            self.staged.volume.eq(volume),
+            self.staged.set.eq(set_),
             meta.link_addr.eq(previous),
             meta.link_wdata.next.eq(index),
             meta.link_wdata.end_of_chain.eq(previous_ends),
@@ -223,7 +229,7 @@ class Receiver(wiring.Component):
                         m.d.comb += pages.put_group(gseq, GROUP_RECEIVED, received + 1)
                         notify(self.progress)
                 with m.Else():
-                    m.d.comb += [meta.state_we.eq(1),
+                    m.d.comb += [meta.state_we.eq(1), self.staged.valid.eq(1),
                                  *pages.put_group(gseq, GROUP_RECEIVED, received + 1)]
                     notify(self.progress)
                     m.next = "PICK_FRAME"

@@ -10,6 +10,7 @@ from .counters import Tally
 from .follower import Follower
 from .interfaces import TargetState
 from .mutations import Mutation, lacks
+from .readmarks import ReadMarks
 from .receiver import Receiver
 from .slotwriter import SlotWriter
 from .status import StatusSender
@@ -60,6 +61,7 @@ class TargetCore(Core):
         follower = Follower(g, mutation=self.mutation)
         commit = CommitEngine(g, mutation=self.mutation)
         status = StatusSender(g)
+        marks = ReadMarks(g)
         writers = [SlotWriter(g) for _ in range(g.links)]
         registers = parts.registers
 
@@ -72,6 +74,7 @@ class TargetCore(Core):
         m.submodules.follower = restarting(follower)
         m.submodules.commit = restarting(commit)
         m.submodules.status = restarting(status)
+        m.submodules.marks = restarting(marks)
 
         renewing = lacks(self.mutation, Mutation.OLD_SESSIONS_KEPT)
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
@@ -99,7 +102,10 @@ class TargetCore(Core):
             status.life.eq(follower.life),
             status.generation.eq(self.generation),
             registers.life.eq(follower.life),
-            parts.host_port.suspect.eq(follower.suspect),
+            marks.staged.eq(receiver.staged),
+            marks.suspects.eq(follower.suspects),
+            marks.volume.eq(parts.host_port.reading),
+            parts.host_port.suspect.eq(marks.suspect),
             commit.finish.eq(parts.finish),
             parts.finished.eq(commit.finished),
             commit.hold.eq(registers.hold),

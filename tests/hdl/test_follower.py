@@ -136,13 +136,48 @@ def test_a_new_life_ends_the_old_one_in_every_set():
     async def testbench(ctx):
         await bench.ask(ctx, 0, 7, 0)
         await bench.begin(ctx)
-        await bench.tables.page(ctx, 1, W.FLAGS, F.FOLLOWING | F.INCONSISTENT | F.ASKED)
+        await bench.tables.page(ctx, 1, W.FLAGS, F.FOLLOWING | F.ASKED)
         assert bench.counts["new_life"] == 0, "the first life finds nothing to drop"
         await bench.ask(ctx, 0, 8, 40)
         assert bench.counts["new_life"] == 1
         assert ctx.get(bench.dut.life) == 8
         assert await bench.page(ctx, 0, W.EPOCH, W.FLAGS) == (40, F.WRITTEN | F.ASKED)
+        assert await bench.flags(ctx, 1) == F.WRITTEN
+
+    bench.run(testbench)
+
+
+def test_what_the_old_life_left_torn_may_be_in_any_set_of_the_new_one():
+    bench = Bench()
+
+    async def testbench(ctx):
+        await bench.ask(ctx, 0, 7, 0)
+        assert ctx.get(bench.dut.suspects) == 0
+        await bench.ask(ctx, 1, 7, 0)
+        await bench.begin(ctx, Type.RESYNC, set_=1)
+        assert ctx.get(bench.dut.suspects) == 0b10
+        await bench.ask(ctx, 0, 8, 40)
+        assert await bench.flags(ctx, 0) == F.WRITTEN | F.INCONSISTENT | F.ASKED
         assert await bench.flags(ctx, 1) == F.WRITTEN | F.INCONSISTENT
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize("suspect", range(1 << G.sets))
+def test_suspects_are_read_back_after_a_reset(suspect):
+    bench = Bench()
+    bench.dut = ResetInserter(reset := Signal())(bench.dut)
+
+    async def testbench(ctx):
+        for set_ in range(G.sets):
+            await bench.tables.page(ctx, set_, W.FLAGS,
+                                    F.FOLLOWING | F.INCONSISTENT * (suspect >> set_ & 1))
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert ctx.get(bench.dut.suspects) == (1 << G.sets) - 1, "nobody knows yet"
+        await ctx.tick().repeat(20)
+        assert ctx.get(bench.dut.suspects) == suspect
 
     bench.run(testbench)
 

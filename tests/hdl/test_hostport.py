@@ -2,7 +2,7 @@
 import pytest
 from amaranth import *
 
-from firmware_model.wire import MAX_REGISTERS, Code, Flag, Role, Type
+from firmware_model.wire import MAX_REGISTERS, Code, Flag, ReadFlag, Role, Type
 from hdl.hostport import HostPort
 from hdl.interfaces import PayloadKind
 
@@ -85,6 +85,23 @@ def test_read(volume, track, count):
         assert not ctx.get(bench.dut.submit.valid)
         assert bench.refused == 0
         assert bench.read == count
+
+    bench.run(testbench)
+
+
+def test_tracks_of_a_suspect_volume_are_marked():
+    bench = Bench()
+    dut = bench.dut
+
+    async def testbench(ctx):
+        for volume, suspect in ((1, True), (0, False), (1, False), (0, True)):
+            await bench.request(ctx, Type.READ, tag=1, volume=volume, track=0, count=2)
+            for _ in range(2):
+                ctx.set(dut.suspect, suspect)
+                assert ctx.get(dut.reading) == volume
+                _, fields, *_ = await bench.answer(ctx)
+                assert fields["flags"] == (ReadFlag.INCONSISTENT if suspect else 0)
+                suspect = not suspect
 
     bench.run(testbench)
 

@@ -279,6 +279,59 @@ def test_reset_at_any_clock_leaves_a_prefix(seed):
     bench.run(resetter, clocks=400_000)
 
 
+@pytest.mark.requirement("R21", "R22")
+def test_reads_are_marked_by_the_set_of_their_volume():
+    """As well as data frames have said which it is, in this life of the source."""
+    bench = Bench(seeded(1))
+    bench.source.on_status = lambda fields: None        # it is not the one that speaks
+    link = bench.dut.links[0]
+
+    async def frame(ctx, type_, set_, payload=b"", **fields):
+        await send(ctx, link.sink, link.events, type_, payload, set=set_, **fields)
+
+    async def begin(ctx, set_, *, life):
+        await frame(ctx, Type.ASK, set_, life=life, epoch=life)
+        await frame(ctx, Type.RESYNC, set_, epoch=life + 1)
+
+    async def put_data(ctx, set_, volume, *, life):
+        await frame(ctx, Type.DATA, set_, bytes(G.track_bytes), epoch=life + 1, gseq=1,
+                    volume=volume)
+        await ctx.tick().repeat(30)
+
+    async def marks(ctx):
+        return [(await bench.request(ctx, Type.READ, volume=volume, track=0, count=1))[0][0]
+                ["flags"] for volume in range(G.volumes)]
+
+    async def testbench(ctx):
+        await ctx.tick().until(bench.dut.ready)
+        for set_ in range(G.sets):
+            await begin(ctx, set_, life=7)
+        await frame(ctx, Type.RESYNCED, 0, epoch=8)
+        assert await marks(ctx) == [1, 1], "nothing was said of either volume"
+        await put_data(ctx, 0, 0, life=7)
+        assert await marks(ctx) == [0, 1]
+        await put_data(ctx, 1, 1, life=7)
+        assert await marks(ctx) == [0, 1]
+        await frame(ctx, Type.RESYNCED, 1, epoch=8)
+        assert await marks(ctx) == [0, 0]
+
+        await begin(ctx, 1, life=20)
+        assert await marks(ctx) == [1, 1], "volumes may have moved"
+        await begin(ctx, 0, life=20)
+        await frame(ctx, Type.RESYNCED, 0, epoch=21)
+        await put_data(ctx, 0, 1, life=20)
+        assert await marks(ctx) == [1, 0]
+
+        await begin(ctx, 1, life=30)
+        await frame(ctx, Type.RESYNCED, 1, epoch=31)
+        await put_data(ctx, 1, 0, life=30)
+        assert await marks(ctx) == [0, 1], "set 0 may have what was torn"
+        bench.closing = True
+
+    simulate(bench.dut, testbench, bench.ask,
+             background=[bench.statuses(n) for n in range(G.links)])
+
+
 def test_mutant_is_caught():
     """The judge does see a group that overtakes another."""
     bench = Bench(seeded(3), mutation=Mutation.SEQUENCE_NOT_CHECKED)

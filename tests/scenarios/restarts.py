@@ -160,6 +160,39 @@ def a_torn_target_says_so(world: World) -> None:
     world.check_settled()
 
 
+@scenario("R21", "R22", requires=["restart"])
+def a_set_that_is_whole_is_not_marked_for_another(world: World) -> None:
+    """Reads are marked by the set of their volume, as far as its data have said which it is: not
+    for another one's resynchronisation, and never too seldom."""
+    fill(world, "before")
+    assert world.assign(4, 2) is Code.OK
+    places = [(0, 0), (3, 1), (4, 2)]       # a volume of each set
+    world.cut_all()
+    world.quiesce()
+    world.restart("target", keep=False)
+    world.hold(True)
+    world.restore_all()
+    world.wait_until(lambda: all(world.flags(s, "target") & TargetFlag.INCONSISTENT
+                                 for _, s in places), "all sets begin")
+    spared = False
+    for _ in range(400):
+        world.hold(False)
+        for _ in range(5):
+            world.pass_time()
+        world.hold(True)
+        marked = [world.read_says_inconsistent(volume) for volume, _ in places]
+        torn = [bool(world.flags(s, "target") & TargetFlag.INCONSISTENT) for _, s in places]
+        assert all(mark or not is_torn for mark, is_torn in zip(marked, torn, strict=True))
+        spared |= any(torn) and not all(marked)
+        if not any(torn):
+            break
+    assert spared
+    world.hold(False)
+    world.wait_in_step()
+    assert not any(map(world.read_says_inconsistent, range(world.geometry.volumes)))
+    world.check_settled()
+
+
 @scenario("R02", "R21", requires=["restart"])
 def a_source_that_keeps_its_memory_sends_everything_again(world: World) -> None:
     """What was pending is forgotten as such but not lost; volumes are connected again."""

@@ -136,12 +136,13 @@ def status_says_one_moment(bench):
     claim="A set becomes FOLLOWING only by the BEGIN or RESYNC at hand, once it was ASKED in the "
           "life that is followed, in the epoch after its own, by BEGIN only if nothing was "
           "WRITTEN; ASKED rises only by an ASK of that life; INCONSISTENT falls only by RESYNCED "
-          "of the present epoch, or a BEGIN.",
+          "of the present epoch, or a BEGIN, and until then the set is among the suspects.",
     rule="R21, R22: never under a life or an epoch that it was not told",
     method=Induction(11),
     sizes="2 sets, any tables, any frames",
     faults={"every epoch is the next one": StuckAt("ahead", 1),
-            "every set counts as asked for": StuckAt("flags", int(TargetFlag.ASKED))},
+            "every set counts as asked for": StuckAt("flags", int(TargetFlag.ASKED)),
+            "nobody is suspected": StuckAt("suspects")},
     fault_depth=24,
     cover_depth=24,
     seconds=20,
@@ -193,6 +194,8 @@ def follower_follows_what_it_was_told(bench):
                     | (of_set & (whole | (event.type == Type.BEGIN))),
                     f"set_{n}_is_whole_when_told")
         moves = tables.writes["page"] & tables.is_at(SetWord.EPOCH, set_)
+        bench.prove(~(flag & TargetFlag.INCONSISTENT).any() | dut.suspects[n],
+                    f"set_{n}_is_suspected_while_it_is_torn")
         bench.prove(~(moves & ~asked) | (of_set & (new[:8] == (epoch + 1)[:8])),
                     f"set_{n}_takes_the_next_epoch")
     bench.cover(Cat(tables.writes["page"] & tables.is_at(SetWord.FLAGS, C(1, g.set_bits))
