@@ -70,6 +70,18 @@ def protocol() -> str:
             "times says an ACK. One that is up and has heard no frame with a good CRC for "
             f"{wire.SILENCE_BITS:,} bit times ends the session. The host line knows neither rule: "
             "a PC may be silent.", "",
+            "A number that does not fit changes nothing. A sequenced frame that is not in the "
+            "receiver's window is dropped, counted as duplicate, and acknowledged with what has "
+            "arrived; so is one that has arrived before. An ACK of another session, or with a base "
+            "outside the frames that were sent and not yet acknowledged, is ignored.", "",
+            "A frame within the window is taken for what it says: no receiver can tell a forged "
+            "one with a good CRC (one broken frame in four thousand million has it) from the true "
+            "one that is still to come. When the frames before it arrive, more is acknowledged "
+            "than was sent. The sender ignores that, too, and gives the session up after its "
+            "time-outs, as if nothing came back. That is meant: the true frame of that number "
+            "would be dropped as a repetition, and nobody would know. The end of a session is "
+            "known, and everything that was under way is sent again, groups verbatim under their "
+            "own numbers.", "",
             "## Codes", ""]
     out += table(["code", "name"], [[str(int(c)), c.name] for c in wire.Code])
     out += ["## Registers", "", "Every register is 32 bits wide.", ""]

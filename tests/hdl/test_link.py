@@ -48,7 +48,8 @@ MIXED = pytest.mark.parametrize("engines", PAIRS, indirect=True)
 # FARSIDE_SLOW=1 plays them. What they show of the bank, others show on a whole board.
 SLOW = {"test_idle_line_that_is_cut_goes_down_at_both_ends", "test_slow_taker_loses_nothing",
         "test_cut_line_goes_down_and_comes_up_again",
-        "test_garbage_and_short_frames_do_no_harm"}
+        "test_garbage_and_short_frames_do_no_harm",
+        "test_a_forged_frame_that_is_still_to_come_costs_the_session"}
 
 
 @pytest.fixture(params=["engines", "banks"], autouse=True)
@@ -414,6 +415,7 @@ def test_garbage_and_short_frames_do_no_harm():
     junk = [rng.randbytes(30) + b"\0", b"\x01\0", b"\0\0",
             wire.to_line(wire.pack(Type.ACK, 5, map=0xFFFFFFFE, session=1)),
             wire.to_line(wire.pack(Type.ACK, 200, session=1)),
+            wire.to_line(wire.pack(Type.DATA, 100)),
             wire.to_line(bytes([3, 9]) + bytes(12))]
 
     async def forth(ctx):
@@ -429,7 +431,33 @@ def test_garbage_and_short_frames_do_no_harm():
     bench.run(forth)
     assert sorted(bench.b.events) == sorted(bench.a.events) == [event(n) for n in range(3)]
     assert bench.b_counts["bad_frame"] == 3
+    assert bench.b_counts["duplicate"] == 1, "what is outside the window is dropped and counted"
     assert bench.a_counts["started"] == bench.b_counts["started"] == 1
+
+
+@pytest.mark.requirement("R22", "R23")
+def test_a_forged_frame_that_is_still_to_come_costs_the_session():
+    """It takes a place in the window, so more is acknowledged than was sent. Whoever sends can make
+    nothing of that, and both ends begin anew: the true frame is not dropped as a repetition."""
+    bench = Bench(tries=2, max_payload=0, initial_trip=2)
+    forged = 99
+
+    async def forth(ctx):
+        await bench.come_up(ctx)
+        await ticks(ctx, 3000)
+        header = event(forged)[1].to_bytes(wire.HEADER_BYTES, "little")
+        bench.a_to_b.inject = wire.to_line(wire.seal(bytes([Type.DATA, 1]) + header))
+        await until_true(ctx, lambda: bench.b.events)
+        await submit(ctx, bench.a, [0])
+        await until_true(ctx, lambda: bench.a.count(ctx, "flushed"))
+        await submit(ctx, bench.a, range(3))        # what was lost, by whoever needs it
+        await until_true(ctx, lambda: len(bench.b.events) == 5)
+
+    bench.run(forth, limit=200000)
+    assert bench.b.events == [event(n) for n in (forged, 0, 0, 1, 2)]
+    assert bench.a_counts["timeout"] == 2
+    assert bench.a_counts["started"] == bench.b_counts["started"] == 2
+    assert bench.b_counts["flushed"] == 1
 
 
 # -- one engine and the host's protocol code -----------------------------------------------------
