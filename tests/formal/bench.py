@@ -279,6 +279,9 @@ class Bench:
 
     def _add(self, statement, name):
         """Each property is a module of its own, so that the solver's report bears its name."""
+        if len(statement.test) != 1:
+            raise ValueError(f"{name} has {len(statement.test)} bits: the inverse of a condition "
+                             "of more than one is always true")
         if not re.fullmatch(r"\w+", name) or name in self._names:
             raise ValueError(f"{name!r} cannot name a property (again)")
         self._names.add(name)

@@ -44,7 +44,9 @@ Users of the metadata are proved against tables that may hold anything (a read r
 the same one for as long as the lock is held and nothing is written), so those proofs do not depend
 on how many tracks there are. They are about one component each. That the parts together make the
 invariants is argued in [architecture.md](architecture.md) and tried by the campaigns; it is not
-proved here. Nor is it proved that something happens in the end, but for the bounds that are stated.
+proved here. Nor is it proved that something happens in the end, but for the bounds that are stated:
+some of them in clocks, others as a measure that falls with every clock in which the component does
+not wait for its neighbours ([recovery_ends](#recovery_ends) and those after it).
 """
 
 

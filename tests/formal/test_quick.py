@@ -29,6 +29,12 @@ def test_every_proof_has_a_mutation_and_a_claim():
         proof(component="", claim="", rule="", method=Bounded(1), faults={})
 
 
+def test_a_condition_of_several_bits_is_refused():
+    bench = Bench()
+    with pytest.raises(ValueError, match="wide has 2 bits"):
+        bench.prove(~Signal(2), "wide")
+
+
 def test_document_is_up_to_date():
     assert DOCUMENT.read_text() == document(), "`make docs` rewrites it"
 

@@ -4,6 +4,7 @@ from . import (
     chains,
     commit,
     dispatch,
+    finishing,
     frames,
     groups,
     lines,
@@ -15,5 +16,5 @@ from . import (
     storage,
 )
 
-__all__ = ["chains", "commit", "dispatch", "frames", "groups", "lines", "packets", "saying",
-           "sharing", "small", "staging", "storage"]
+__all__ = ["chains", "commit", "dispatch", "finishing", "frames", "groups", "lines", "packets",
+           "saying", "sharing", "small", "staging", "storage"]
