@@ -49,7 +49,7 @@ class ChainProcessor(wiring.Component):
     ``finish``, such a chain is committed over again; the host is not told, since it has a new
     session by then.
 
-    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 13``. Nothing is
+    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 15``. Nothing is
     awaited under the lock but the free list. An event is taken within that, a clock to sort it,
     and the wait for the lock and for ``status``.
 
@@ -147,10 +147,8 @@ class ChainProcessor(wiring.Component):
         silent = Signal()                               # its host has gone: no answer
         m.d.sync += silent.eq(silent | self.new_session)
 
-        # Chains of the set while one commits; so it is what a good answer says, and what is wrong
-        # takes its place otherwise.
-        chains = Signal(32)
-        answer = self._answer(m, tag, set_, chains)
+        detail = Signal(32)                             # of the answer; 0 in an ERROR
+        answer = self._answer(m, tag, write.tag, set_, detail)
         entry = write_set.entry
         m.d.comb += [
             write_set.position.eq(position),
@@ -167,16 +165,16 @@ class ChainProcessor(wiring.Component):
             self.looking_up.eq(comparator.busy),
         ]
 
-        def finish(code, detail=0, *, error=0):
+        def finish(code, value=0, *, error=0):
             """Answer, once the lock is free; the chain is over."""
-            m.d.sync += [answer.code.eq(code), chains.eq(detail), answer.error.eq(error),
+            m.d.sync += [answer.code.eq(code), detail.eq(value), answer.error.eq(error),
                          position.eq(0)]
             m.next = "DECIDE_ANSWER"
 
         def abort(code):
             """The open chain ends with ``code``: first its private slots go back."""
             m.d.sync += [self.chain_open.eq(0), refused.eq(1), answer.code.eq(code),
-                         chains.eq(0), answer.error.eq(0)]
+                         detail.eq(0), answer.error.eq(0)]
             m.next = "FREE_PRIVATE_SLOTS"
             with m.If(has(self.mutation, Mutation.ABORT_COMMITS) & (position != 0)):
                 m.d.sync += [count.eq(position), position.eq(0)]
@@ -218,9 +216,7 @@ class ChainProcessor(wiring.Component):
                 with m.Elif(self.chain_open & ~mine):
                     abort(Code.CHAIN_ABORTED)       # and then, with no chain open, ERROR
                 with m.Elif(~mine):
-                    m.d.comb += self.events.ready.eq(1)
-                    m.d.sync += answer.error_tag.eq(write.tag)
-                    finish(Code.UNEXPECTED_WRITE, error=1)
+                    finish(Code.UNEXPECTED_WRITE, error=1)      # taken with its answer
                 with m.Else():
                     m.d.comb += self.events.ready.eq(1)
                     m.next = "AWAIT_FRAME"
@@ -319,16 +315,18 @@ class ChainProcessor(wiring.Component):
                     m.d.sync += position.eq(position - 1)
                     m.next = "FREE_PRIVATE_SLOTS"
 
-            self._commit(m, write_set, position, count, set_, chains, finish)
-            self._finish(m, write_set, count, set_, chains)
+            self._commit(m, write_set, position, count, set_, detail, finish)
+            self._finish(m, write_set, count, set_)
 
             with m.State("DECIDE_ANSWER"):
                 m.next = "ANSWER"
                 with m.If(silent):
+                    m.d.comb += self.events.ready.eq(answer.error)
                     m.next = "AWAIT_FRAME"
             with m.State("ANSWER"):
                 m.d.comb += self.status.valid.eq(1)
                 with m.If(self.status.ready):
+                    m.d.comb += self.events.ready.eq(answer.error)
                     m.next = "AWAIT_FRAME"
         return m
 
@@ -338,22 +336,30 @@ class ChainProcessor(wiring.Component):
         volume, track = index[g.track_bits:], index[:g.track_bits]
         return Cat(position, volume, C(0, 8 - g.volume_bits), track)
 
-    def _answer(self, m, tag, set_, detail):
-        """Registers of the answer and the frame made of them."""
-        answer = Signal(data.StructLayout({"code": 8, "error": 1, "error_tag": 16}))
+    def _answer(self, m, tag, error_tag, set_, detail):
+        """Registers of the answer and the frame made of them.
+
+        An ERROR looks like a CHAIN_STATUS with its type in the place of the set and no detail.
+        """
+        answer = Signal(data.StructLayout({"code": 8, "error": 1}))
         frame = self.status.payload
-        chain_status = header_const(m, Type.CHAIN_STATUS, tag=tag, code=answer.code, set=set_,
-                                    detail=detail)
-        error = header_const(m, Type.ERROR, tag=answer.error_tag, code=answer.code,
-                             type=Type.WRITE)
+        place = Signal(8)
+        m.d.comb += place.eq(set_)
+        with m.If(answer.error):
+            m.d.comb += place.eq(Type.WRITE)
         m.d.comb += [
             frame.type.eq(Mux(answer.error, Type.ERROR, Type.CHAIN_STATUS)),
-            frame.header.eq(Mux(answer.error, error, chain_status)),
+            frame.header.eq(header_const(
+                m, Type.CHAIN_STATUS, tag=Mux(answer.error, error_tag, tag), code=answer.code,
+                set=place, detail=detail)),
         ]
         return answer
 
-    def _commit(self, m, write_set, position, count, set_, chains, finish):
+    def _commit(self, m, write_set, position, count, set_, detail, finish):
         """The walk that commits: 3 clocks an entry, and the page before and after.
+
+        What the page counts grows by way of one adder, a word at a time; the number of chains from
+        what was recorded, so that it is the same when the commit is done over again.
 
         A track that is pending already can only be this chain's own: it is on the list, and its
         slot holds what the chain wrote first (last write wins). The former tail learns its
@@ -361,7 +367,10 @@ class ChainProcessor(wiring.Component):
         """
         meta = self.meta
         tail = Signal(self.geometry.track_index_bits)
-        unsent = Signal(16)
+        alone = Signal()                # nothing is unsent
+        more = Signal(8)                # by how much the word that is read next is to grow
+        grown = Signal(17)
+        m.d.comb += grown.eq(meta.page_rdata + more)
         entry = write_set.entry
         old = meta.state_rdata
         last = Signal()
@@ -376,14 +385,14 @@ class ChainProcessor(wiring.Component):
                          meta.link_wdata.end_of_chain.eq(end_of_chain)]
 
         def append():
-            with m.If(unsent == 0):
+            with m.If(alone):
                 m.d.comb += pages.put(SetWord.FIRST, entry.index)
                 if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
                     with m.If(has(self.mutation, Mutation.RESENT_GROUP_GROWS)):
                         follow_tail()
             with m.Else():
                 follow_tail()
-            m.d.sync += [tail.eq(entry.index), unsent.eq(unsent + 1)]
+            m.d.sync += [tail.eq(entry.index), alone.eq(0), more.eq(more + 1)]
 
         def swap():
             pending = lacks(self.mutation, Mutation.PENDING_NOT_SET)
@@ -400,18 +409,16 @@ class ChainProcessor(wiring.Component):
             m.next = "READ_UNSENT"
         with m.State("READ_UNSENT"):
             m.d.comb += pages.look(SetWord.CHAINS_LOW)
-            m.d.sync += unsent.eq(pages.found)
+            m.d.sync += [alone.eq(pages.found == 0), more.eq(0)]
             m.next = "RECORD_CHAINS_LOW"
         with m.State("RECORD_CHAINS_LOW"):
             m.d.comb += pages.put(CHAIN_RECORD_LOW, pages.found)
-            m.d.sync += chains[:16].eq(pages.found)
             m.next = "READ_OLD_CHAINS_HIGH"
         with m.State("READ_OLD_CHAINS_HIGH"):
             m.d.comb += pages.look(SetWord.CHAINS_HIGH)
             m.next = "RECORD_CHAINS_HIGH"
         with m.State("RECORD_CHAINS_HIGH"):
             m.d.comb += pages.put(CHAIN_RECORD_HIGH, pages.found)
-            m.d.sync += chains[16:].eq(pages.found)
             m.next = "RECORD_CHAIN"
         with m.State("RECORD_CHAIN"):
             m.d.comb += pages.put(CHAIN_RECORD, Cat(count, write_set.bank, C(1, 1)))
@@ -438,28 +445,36 @@ class ChainProcessor(wiring.Component):
                     m.next = "WRITE_TAIL"
         with m.State("WRITE_TAIL"):
             m.d.comb += pages.put(SetWord.TAIL, tail)
+            m.next = "READ_UNSENT_AGAIN"
+        with m.State("READ_UNSENT_AGAIN"):
+            m.d.comb += pages.look(SetWord.UNSENT)
             m.next = "WRITE_UNSENT"
         with m.State("WRITE_UNSENT"):
-            m.d.comb += pages.put(SetWord.UNSENT, unsent)
-            m.next = "COUNT_CHAIN"
-        with m.State("COUNT_CHAIN"):
-            m.d.comb += meta.req.eq(1)
-            m.d.sync += chains.eq(chains + 1)
+            m.d.comb += pages.put(SetWord.UNSENT, grown[:16])
+            m.d.sync += more.eq(1)
+            m.next = "READ_RECORD_LOW"
+        with m.State("READ_RECORD_LOW"):
+            m.d.comb += pages.look(CHAIN_RECORD_LOW)
             m.next = "WRITE_CHAINS_LOW"
         with m.State("WRITE_CHAINS_LOW"):
-            m.d.comb += pages.put(SetWord.CHAINS_LOW, chains[:16])
+            m.d.comb += pages.put(SetWord.CHAINS_LOW, grown[:16])
+            m.d.sync += [detail[:16].eq(grown), more.eq(grown[16])]
+            m.next = "READ_RECORD_HIGH"
+        with m.State("READ_RECORD_HIGH"):
+            m.d.comb += pages.look(CHAIN_RECORD_HIGH)
             m.next = "WRITE_CHAINS_HIGH"
         with m.State("WRITE_CHAINS_HIGH"):
-            m.d.comb += pages.put(SetWord.CHAINS_HIGH, chains[16:])
+            m.d.comb += pages.put(SetWord.CHAINS_HIGH, grown[:16])
+            m.d.sync += detail[16:].eq(grown)
             m.next = "CLEAR_RECORD"
         with m.State("CLEAR_RECORD"):
             m.d.comb += [*pages.put(CHAIN_RECORD, 0), self.committed.eq(1)]
             m.d.sync += self.chain_open.eq(0)
-            finish(Code.OK, chains)
+            finish(Code.OK, detail)
             with m.If(self.finish):
                 m.next = "NEXT_RECORD"
 
-    def _finish(self, m, write_set, count, set_, chains):
+    def _finish(self, m, write_set, count, set_):
         """After a warm start: look for a chain whose commit was interrupted.
 
         The walk is that of any commit. What it does to the order list is dropped afterwards with
@@ -472,20 +487,12 @@ class ChainProcessor(wiring.Component):
             with m.If(self.meta.gnt):
                 m.next = "READ_RECORD"
         with m.State("READ_RECORD"):
-            m.d.comb += pages.look(CHAIN_RECORD_LOW)
+            m.d.comb += self.meta.req.eq(1)
             m.d.sync += count.eq(pages.found)
             m.next = "NEXT_RECORD"
             with m.If(interrupted):
                 m.d.comb += write_set.swap.eq(bank != write_set.bank)
-                m.next = "READ_RECORD_LOW"
-        with m.State("READ_RECORD_LOW"):
-            m.d.comb += pages.look(CHAIN_RECORD_HIGH)
-            m.d.sync += chains[:16].eq(pages.found)
-            m.next = "READ_RECORD_HIGH"
-        with m.State("READ_RECORD_HIGH"):
-            m.d.comb += self.meta.req.eq(1)
-            m.d.sync += chains[16:].eq(pages.found)
-            m.next = "FETCH_ENTRY"
+                m.next = "FETCH_ENTRY"
         with m.State("NEXT_RECORD"):
             m.d.sync += set_.eq(set_ + 1)
             m.next = "LOCK_RECORD"

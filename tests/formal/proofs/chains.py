@@ -17,8 +17,8 @@ from ..tables import Tables
 
 RECORD = ("RECORD_CHAINS_LOW", "READ_OLD_CHAINS_HIGH", "RECORD_CHAINS_HIGH", "RECORD_CHAIN")
 COMMIT = ("LOCK_FOR_COMMIT", "READ_TAIL", "READ_UNSENT", *RECORD, "FETCH_ENTRY", "LOOK_UP_TRACK",
-          "SWAP_SLOTS", "WRITE_TAIL", "WRITE_UNSENT", "COUNT_CHAIN", "WRITE_CHAINS_LOW",
-          "WRITE_CHAINS_HIGH", "CLEAR_RECORD")
+          "SWAP_SLOTS", "WRITE_TAIL", "READ_UNSENT_AGAIN", "WRITE_UNSENT", "READ_RECORD_LOW",
+          "WRITE_CHAINS_LOW", "READ_RECORD_HIGH", "WRITE_CHAINS_HIGH", "CLEAR_RECORD")
 
 
 class ChainBench:
@@ -97,9 +97,8 @@ class ChainBench:
         bench.invariant(self.committing | ~dut.chain_open | (self.commands == 0), "no_commands_yet")
         bench.invariant(~part.ongoing(*COMMIT[:COMMIT.index("FETCH_ENTRY")])
                         | ((self.commands == 0) & (position == 0)), "commit_begins")
-        bench.invariant(~part.ongoing("LOCK_RECORD", "READ_RECORD", "READ_RECORD_LOW",
-                                      "READ_RECORD_HIGH", "NEXT_RECORD", "REPORT_FINISHED"),
-                        "nothing_to_finish")
+        bench.invariant(~part.ongoing("LOCK_RECORD", "READ_RECORD", "NEXT_RECORD",
+                                      "REPORT_FINISHED"), "nothing_to_finish")
         bench.invariant(~self.walking | ((position == self.commands)
                                          & (self.commands < self.count)), "commands_counted")
         bench.invariant(~self.ending | (self.commands == self.count), "commands_complete")
@@ -194,7 +193,7 @@ def chain_all_or_nothing(bench):
     faults={
         "chains run into each other": Mutation.END_OF_CHAIN_DROPPED,
         "every track follows the old tail": StuckAt("tail"),
-        "the number of unsent tracks stands still": StuckAt("unsent"),
+        "the number of unsent tracks stands still": StuckAt("more"),
     },
     fault_depth=40,
     cover_depth=40,
@@ -212,12 +211,20 @@ def chain_appends_once(bench):
     def read(word):
         return c.committing & tables.reads["page"] & bench.past(at(word))
 
+    def remembered(word, name, **options):
+        """What the page of the chain's set says at ``word``."""
+        return Array(tables.remember(word, name=name, **options))[c.set_]
+
+    before = remembered(SetWord.UNSENT, "unsent_word", others=1)
+    record = Cat(remembered(CHAIN_RECORD_LOW, "record_low"),
+                 remembered(CHAIN_RECORD_HIGH, "record_high"))
+    bench.assume(before < 0xFF00, "lists_can_be_counted")
     tail = Signal(g.track_index_bits)
     unsent = Signal(16)
     chains = Signal(32)
     with m.If(read(SetWord.TAIL)):
         m.d.sync += tail.eq(meta.page_rdata)
-    with m.If(read(SetWord.UNSENT)):
+    with m.If(read(SetWord.UNSENT) & ~c.ending):
         m.d.sync += unsent.eq(meta.page_rdata)
     with m.If(read(SetWord.CHAINS_LOW)):
         m.d.sync += chains[:16].eq(meta.page_rdata)
@@ -256,21 +263,21 @@ def chain_appends_once(bench):
         written.append(seen | (writes["page"] & at(word)))
     bench.prove(~dut.committed | Cat(written).all(), "every_word_was_written")
 
-    bench.invariant(~c.walking | ((part.tap("tail") == tail) & (part.tap("unsent") == unsent)),
-                    "list_followed")
-    bench.invariant(~part.ongoing("WRITE_TAIL") | ((part.tap("tail") == tail)
-                                                   & (part.tap("unsent") == unsent)), "list_ended")
-    bench.invariant(~part.ongoing("WRITE_UNSENT") | (part.tap("unsent") == unsent), "list_counted")
-    bench.invariant(~part.ongoing("READ_UNSENT", *RECORD) | (part.tap("tail") == tail), "tail_read")
-    bench.invariant(~part.ongoing(*RECORD) | (part.tap("unsent") == unsent), "unsent_read")
-    old = part.tap("chains")
-    counting = COMMIT.index("COUNT_CHAIN") + 1
-    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[1]):counting])
-                    | (old[:16] == chains[:16]), "chains_low_read")
-    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[3]):counting])
-                    | (old[16:] == chains[16:]), "chains_high_read")
-    bench.invariant(~part.ongoing("WRITE_CHAINS_LOW", "WRITE_CHAINS_HIGH")
-                    | (part.tap("chains") == total[:32]), "chains_counted")
+    listing = c.walking | part.ongoing(*RECORD)
+    bench.invariant(~(listing | part.ongoing("READ_UNSENT", "WRITE_TAIL"))
+                    | (part.tap("tail") == tail), "list_followed")
+    bench.invariant(~listing | (part.tap("alone") == (unsent == 0)), "list_empty")
+    more = part.tap("more")
+    bench.invariant(~(listing | part.ongoing("WRITE_TAIL", "READ_UNSENT_AGAIN", "WRITE_UNSENT"))
+                    | ((unsent == before + more) & (more <= c.commands)), "list_counted")
+    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[1]):])
+                    | (record[:16] == chains[:16]), "chains_low_recorded")
+    bench.invariant(~part.ongoing(*COMMIT[COMMIT.index(RECORD[3]):])
+                    | (record[16:] == chains[16:]), "chains_high_recorded")
+    bench.invariant(~part.ongoing("READ_RECORD_LOW", "WRITE_CHAINS_LOW") | (more == 1),
+                    "one_chain_more")
+    bench.invariant(~part.ongoing("READ_RECORD_HIGH", "WRITE_CHAINS_HIGH")
+                    | (more == chains[:16].all()), "chains_carry")
     bench.invariant(~part.ongoing("LOOK_UP_TRACK", "SWAP_SLOTS") | (index == c.entry.index),
                     "track_at_hand")
     for n, state in enumerate(("WRITE_TAIL", "WRITE_UNSENT", "WRITE_CHAINS_LOW",
