@@ -67,14 +67,16 @@ class RoundRobin(wiring.Component):
 class _PortArbiter(wiring.Component):
     """Gives one request/ack port to many clients, a transfer at a time.
 
-    A transfer costs one clock more than on the port itself. Between transfers the shared port is
-    quiet (all zero), so that nothing toggles for nothing.
+    A transfer costs one clock more than on the port itself. Between transfers the shared port
+    shows what its last client shows, without ``req``.
     """
 
-    def __init__(self, clients, signature, requests, answers):
+    def __init__(self, clients, signature, writers):
         _check_clients(clients)
-        self._requests = requests
-        self._answers = answers
+        self._writers = clients if writers is None else writers
+        if not isinstance(self._writers, int) or not 0 <= self._writers <= clients:
+            raise ValueError(f"writers {writers!r} is outside 0..{clients}: they are the first of "
+                             "the clients")
         super().__init__({"clients": In(signature).array(clients), "port": Out(signature)})
 
     def elaborate(self, platform):
@@ -83,6 +85,7 @@ class _PortArbiter(wiring.Component):
         m.submodules.turn = turn = RoundRobin(count)
         owner = Signal(range(count))
         busy = Signal()
+        port = self.port
         m.d.comb += [
             turn.requests.eq(Cat(client.req for client in self.clients)),
             turn.last.eq(owner),
@@ -92,16 +95,22 @@ class _PortArbiter(wiring.Component):
             m.d.sync += busy.eq(turn.valid)
             with m.If(turn.valid):
                 m.d.sync += owner.eq(turn.next)
-        with m.Elif(self.port.ack):
+        with m.Elif(port.ack):
             m.d.sync += busy.eq(0)
 
+        answers = [name for name, member in port.signature.members.items()
+                   if member.flow is In and name != "ack"]
         for n, client in enumerate(self.clients):
-            for name in self._answers:
-                m.d.comb += getattr(client, name).eq(getattr(self.port, name))
-            with m.If(busy & (owner == n)):
-                for name in self._requests:
-                    m.d.comb += getattr(self.port, name).eq(getattr(client, name))
-                m.d.comb += client.ack.eq(self.port.ack)
+            m.d.comb += [getattr(client, name).eq(getattr(port, name)) for name in answers]
+            with m.If(owner == n):
+                m.d.comb += [port.req.eq(busy & client.req), port.addr.eq(client.addr),
+                             client.ack.eq(busy & port.ack)]
+        # Who only reads need not be kept out.
+        for n, client in enumerate(self.clients[:self._writers]):
+            with m.If(owner == n):
+                m.d.comb += port.we.eq(client.we)
+            with m.If((owner == n) | (self._writers == 1)):
+                m.d.comb += port.wdata.eq(client.wdata)
         return m
 
 
@@ -112,6 +121,8 @@ class MemoryArbiter(_PortArbiter):
     ----------
     clients : int
     addr_width : int
+    writers : int, optional
+        Only so many of the clients, the first ones, ever write; ``we`` of the others is ignored.
 
     Members
     -------
@@ -119,9 +130,8 @@ class MemoryArbiter(_PortArbiter):
     port : Out(MemoryPort(addr_width))
     """
 
-    def __init__(self, clients, addr_width):
-        super().__init__(clients, MemoryPort(addr_width), ("req", "we", "addr", "wdata"),
-                         ("rdata",))
+    def __init__(self, clients, addr_width, *, writers=None):
+        super().__init__(clients, MemoryPort(addr_width), writers)
 
 
 class RegisterArbiter(_PortArbiter):
@@ -130,6 +140,8 @@ class RegisterArbiter(_PortArbiter):
     Parameters
     ----------
     clients : int
+    writers : int, optional
+        Only so many of the clients, the first ones, ever write; ``we`` of the others is ignored.
 
     Members
     -------
@@ -137,9 +149,8 @@ class RegisterArbiter(_PortArbiter):
     port : Out(RegisterPort())
     """
 
-    def __init__(self, clients):
-        super().__init__(clients, RegisterPort(), ("req", "we", "addr", "wdata"),
-                         ("rdata", "code"))
+    def __init__(self, clients, *, writers=None):
+        super().__init__(clients, RegisterPort(), writers)
 
 
 class StreamMerge(wiring.Component):

@@ -204,4 +204,4 @@ class SourceCore(Core):
         ]
         lockers = [chain.meta, sequencer.meta, liaison.meta, resync.meta, dispatcher.meta,
                    volumes.meta, *(walker.meta for walker in walkers)]
-        return lockers, [writer.memory, *(walker.memory for walker in walkers)]
+        return lockers, [writer.memory], [walker.memory for walker in walkers]

@@ -99,8 +99,8 @@ class Core(wiring.Component):
         metadata; ``warm``: the tables were kept; and ``restart``: 1 for a clock, while somebody
         holds the metadata, makes all but the host's side start anew with its memories kept.
 
-        Returns who needs the metadata and who needs the data memory: lists of MetadataPort and
-        MemoryPort.
+        Returns who needs the metadata, who writes the data memory and who reads it: lists of
+        MetadataPort and MemoryPort.
         """
         raise NotImplementedError
 
@@ -119,7 +119,7 @@ class Core(wiring.Component):
         m.submodules.registers = registers = Registers(g, self.role, channel=self._channel)
         m.submodules.counters = counters = Counters(g, self._tallies)
         m.submodules.pages = pages = PageReader(g, self._state)
-        lockers, fetchers = self.furnish(m, SimpleNamespace(
+        lockers, writers, fetchers = self.furnish(m, SimpleNamespace(
             free_list=free_list, host_port=host_port, reader=reader, registers=registers,
             counters=counters, pages=pages, freed=freed, finish=finish, finished=finished,
             restart=restart, warm=warm))
@@ -130,8 +130,8 @@ class Core(wiring.Component):
         m.submodules.metadata = ResetInserter(restart)(metadata)
         for port, client in zip(metadata.clients, lockers, strict=True):
             connect(m, client, port)
-        fetchers = [*fetchers, reader.memory]
-        arbiter = MemoryArbiter(len(fetchers), len(memory.port.addr))
+        fetchers = [*writers, *fetchers, reader.memory]
+        arbiter = MemoryArbiter(len(fetchers), len(memory.port.addr), writers=len(writers))
         m.submodules.arbiter = ResetInserter(restart)(arbiter)
         for port, client in zip(arbiter.clients, fetchers, strict=True):
             connect(m, client, port)
@@ -159,7 +159,7 @@ class Core(wiring.Component):
         connect(m, flipped(self.host.events), host_port.events)
         connect(m, flipped(self.host.submit), host_port.submit)
         connect(m, flipped(self.host.payload), reader.payload)
-        m.submodules.bus = bus = RegisterArbiter(2)
+        m.submodules.bus = bus = RegisterArbiter(2, writers=1)
         connect(m, host_port.registers, bus.clients[0])
         connect(m, reader.registers, bus.clients[1])
         connect(m, bus.port, registers.bus)

@@ -118,7 +118,7 @@ class TargetCore(Core):
             add.rejected.eq(receiver.rejected | follower.rejected),
         ]
         lockers = [commit.meta, receiver.meta, follower.meta, status.meta]
-        return lockers, [*(writer.memory for writer in writers), receiver.memory]
+        return lockers, [writer.memory for writer in writers], [receiver.memory]
 
     def _share_slots(self, m, parts, writers, commit, receiver):
         """Slots go to the first writer that wants one; the commit engine's come back first.

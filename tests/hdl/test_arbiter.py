@@ -149,3 +149,37 @@ def test_register_answers_reach_who_asked():
         return bench
 
     simulate(dut, client(0), client(1), background=[responder])
+
+
+@pytest.mark.parametrize("make", [lambda w: MemoryArbiter(2, 4, writers=w),
+                                  lambda w: RegisterArbiter(2, writers=w)])
+@pytest.mark.parametrize("writers", [-1, 3, "1"])
+def test_writers_are_checked(make, writers):
+    with pytest.raises(ValueError, match=rf"writers {writers!r} is outside 0..2"):
+        make(writers)
+
+
+def test_only_writers_write():
+    dut = MemoryArbiter(3, 4, writers=1)
+    seen = []
+
+    async def memory(ctx):
+        while True:
+            seen.append(await until(ctx, dut.port.req, dut.port.addr, dut.port.we,
+                                    dut.port.wdata))
+            ctx.set(dut.port.ack, 1)
+            await ctx.tick()
+            ctx.set(dut.port.ack, 0)
+
+    async def bench(ctx):
+        for n in (0, 1, 2, 0):
+            client = dut.clients[n]
+            for name, value in (("addr", n), ("we", 1), ("wdata", 5 + n), ("req", 1)):
+                ctx.set(getattr(client, name), value)
+            await until(ctx, client.ack)
+            ctx.set(client.req, 0)
+            await ctx.tick()
+        assert [(addr, we) for addr, we, _ in seen] == [(0, 1), (1, 0), (2, 0), (0, 1)]
+        assert seen[0][2] == seen[3][2] == 5
+
+    simulate(dut, bench, background=[memory])
