@@ -14,7 +14,7 @@ from .link import LinkEngine
 from .mutations import Mutation, checked, lacks
 from .uart import DIVISOR_BITS
 
-__all__ = ["HOST_PATIENCE_SECONDS", "Line", "LineKind", "LinePort", "line_kind"]
+__all__ = ["HOST_PATIENCE_SECONDS", "Line", "LineKind", "LinePort", "PayloadJoin", "line_kind"]
 
 # A PC answers after its scheduler, its USB frame and its serial driver's latency timer.
 HOST_PATIENCE_SECONDS = 0.05
@@ -67,6 +67,42 @@ def line_kind(geometry, role, *, host):
         return LineKind(ordered=True, discard_when_down=True, silence_bits=0,
                         patience_bits=int(HOST_PATIENCE_SECONDS * geometry.host_baud))
     return LineKind(discard_when_down=role is Role.TARGET)
+
+
+class PayloadJoin(wiring.Component):
+    """One payload provider for lines that fetch one payload at a time, as those of a LineBank do.
+
+    All of the lines must show the same ``kind`` and ``arg`` then; one that is not fetching keeps
+    ``ready`` at 0 and looks at no byte. Combinational.
+
+    Parameters
+    ----------
+    lines : int
+        At least 1.
+
+    Members
+    -------
+    lines : In(PayloadPort()).array(lines)
+    provider : Out(PayloadPort())
+    """
+
+    def __init__(self, lines):
+        if not isinstance(lines, int) or lines < 1:
+            raise ValueError(f"lines must be at least 1, not {lines!r}")
+        super().__init__({"lines": In(PayloadPort()).array(lines), "provider": Out(PayloadPort())})
+
+    def elaborate(self, platform):
+        m = Module()
+        wanted, given = self.provider, self.provider.bytes
+        m.d.comb += [
+            wanted.start.eq(Cat(line.start for line in self.lines).any()),
+            wanted.kind.eq(self.lines[0].kind),
+            wanted.arg.eq(self.lines[0].arg),
+            given.ready.eq(Cat(line.bytes.ready for line in self.lines).any()),
+        ]
+        for line in self.lines:
+            m.d.comb += [line.bytes.valid.eq(given.valid), line.bytes.payload.eq(given.payload)]
+        return m
 
 
 class Line(wiring.Component):

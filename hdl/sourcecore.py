@@ -10,6 +10,7 @@ from .counters import Tally
 from .dispatcher import Dispatcher
 from .interfaces import SourceState
 from .liaison import Liaison
+from .line import PayloadJoin
 from .mutations import Mutation, lacks
 from .orderwalker import OrderWalker
 from .poller import Poller
@@ -59,6 +60,8 @@ class SourceCore(Core):
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
         Deliberate fault of a test build.
+    lines : str
+        See :class:`.system.Core`.
 
     Members
     -------
@@ -72,10 +75,10 @@ class SourceCore(Core):
         An invariant was broken; see :class:`.sequencer.Sequencer`.
     """
 
-    def __init__(self, geometry, *, channel=True, mutation=None):
+    def __init__(self, geometry, *, channel=True, mutation=None, lines="each"):
         super().__init__(
             geometry, Role.SOURCE, state=SourceState(geometry), slots=geometry.source_slots,
-            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, members={
+            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, lines=lines, members={
                 "destaging": Out(geometry.sets),
                 "disconnected": Out(8),
                 "fault": Out(1),
@@ -99,7 +102,7 @@ class SourceCore(Core):
         m.submodules.resync = resync = Resync(g, mutation=self.mutation)
         m.submodules.liaison = liaison = Liaison(g)
         m.submodules.dispatcher = dispatcher = Dispatcher(g)
-        walkers = [OrderWalker(g) for _ in range(g.links)]
+        walkers = self._provide_payloads(m)
         free_list, host_port, registers = parts.free_list, parts.host_port, parts.registers
 
         # -- slots: free list -> writer -> chain -> free list ---------------------------------
@@ -170,11 +173,9 @@ class SourceCore(Core):
               for part in (volumes, parts.pages) for name in ("running", "resyncing", "used")),
         ]
         renewing = lacks(self.mutation, Mutation.OLD_SESSIONS_KEPT)
-        for n, (link, walker) in enumerate(zip(self.links, walkers, strict=True)):
-            m.submodules[f"walker_{n}"] = walker
+        for n, link in enumerate(self.links):
             connect(m, flipped(link.events), status.events[n])
             connect(m, flipped(link.submit), dispatcher.submit[n])
-            connect(m, flipped(link.payload), walker.payload)
             m.d.comb += [
                 link.sink.ready.eq(1),      # commit status has no payload
                 link.renew.eq(sequencer.lost & renewing),
@@ -205,3 +206,17 @@ class SourceCore(Core):
         lockers = [chain.meta, sequencer.meta, liaison.meta, resync.meta, dispatcher.meta,
                    volumes.meta, *(walker.meta for walker in walkers)]
         return lockers, [writer.memory], [walker.memory for walker in walkers]
+
+    def _provide_payloads(self, m):
+        """A walker for each link, or one for all of them if their lines are shared."""
+        ports = [flipped(link.payload) for link in self.links]
+        if self._lines == "shared":
+            m.submodules.payloads = join = PayloadJoin(len(ports))
+            for n, port in enumerate(ports):
+                connect(m, port, join.lines[n])
+            ports = [join.provider]
+        walkers = [OrderWalker(self.geometry) for _ in ports]
+        for n, (port, walker) in enumerate(zip(ports, walkers, strict=True)):
+            m.submodules[f"walker_{n}"] = walker
+            connect(m, port, walker.payload)
+        return walkers

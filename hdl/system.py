@@ -37,6 +37,12 @@ _TALLIES = {
 }
 
 
+def _checked_lines(lines):
+    if lines not in LINES:
+        raise ValueError(f"lines {lines!r} is not {' or '.join(LINES)}")
+    return lines
+
+
 class Core(wiring.Component):
     """A storage system without its lines: the part that source and target share.
 
@@ -59,6 +65,9 @@ class Core(wiring.Component):
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
         Deliberate fault of a test build.
+    lines : str
+        "each" line has an engine of its own, or they are "shared" by one: then no two lines fetch
+        a payload at the same time.
     members : dict
         Ports that only this role has.
 
@@ -74,9 +83,11 @@ class Core(wiring.Component):
         Tables are initialised. What comes earlier waits.
     """
 
-    def __init__(self, geometry, role, *, state, slots, kept, tallies, channel, mutation, members):
+    def __init__(self, geometry, role, *, state, slots, kept, tallies, channel, mutation, lines,
+                 members):
         self.geometry = geometry
         self.role = role
+        self._lines = _checked_lines(lines)
         self.mutation = checked(mutation)
         self._state = state
         self._slots = slots
@@ -218,9 +229,7 @@ class System(wiring.Component):
     """
 
     def __init__(self, core, geometry, *, channel, mutation, lines, members):
-        if lines not in LINES:
-            raise ValueError(f"lines {lines!r} is not {' or '.join(LINES)}")
-        if lines == "shared":
+        if _checked_lines(lines) == "shared":
             check_shared(geometry)
         self.geometry = geometry
         self.mutation = checked(mutation)
@@ -243,7 +252,8 @@ class System(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        m.submodules.core = core = self._core(g, channel=self._channel, mutation=self.mutation)
+        m.submodules.core = core = self._core(g, channel=self._channel, mutation=self.mutation,
+                                              lines=self._lines)
         m.d.comb += [
             core.generation.eq(self.generation),
             self.ready.eq(core.ready),

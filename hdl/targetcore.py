@@ -44,16 +44,19 @@ class TargetCore(Core):
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
         Deliberate fault of a test build.
+    lines : str
+        See :class:`.system.Core`.
 
     Members
     -------
     Those of :class:`.system.Core`.
     """
 
-    def __init__(self, geometry, *, channel=False, mutation=None):
+    def __init__(self, geometry, *, channel=False, mutation=None, lines="each"):
         super().__init__(
             geometry, Role.TARGET, state=TargetState(geometry), slots=geometry.target_slots,
-            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, members={})
+            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, lines=lines,
+            members={})
 
     def furnish(self, m, parts):
         g = self.geometry

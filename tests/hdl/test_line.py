@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A line with the system's side of it: what differs between host line and links, and its counts."""
 
 import pytest
@@ -5,7 +6,7 @@ from amaranth import *
 
 from firmware_model.wire import LinkCounter, Role, Type
 from hdl.interfaces import PayloadKind
-from hdl.line import Line
+from hdl.line import Line, PayloadJoin
 
 from .streams import run, stream_get, stream_put, until
 from .target_bench import SMALL
@@ -75,3 +76,40 @@ def test_who_waits_for_a_line_that_is_down(role, host, drops):
         assert ctx.get(line.port.submit.ready) == drops
 
     run(line, bench, limit=1000)
+
+
+def test_joined_lines_fetch_their_payloads_in_turn():
+    join = PayloadJoin(3)
+    asked = []
+
+    async def provide(ctx):
+        port = join.provider
+        while True:
+            kind, arg = await until(ctx, port.start, port.kind, port.arg)
+            asked.append((kind, arg))
+            for n in range(4):
+                await stream_put(ctx, port.bytes, {"data": arg + n, "last": n == 3})
+
+    async def bench(ctx):
+        for n in (2, 0, 1, 1):
+            for line in join.lines:         # all show what one of them fetches
+                ctx.set(line.kind, PayloadKind.SLOT)
+                ctx.set(line.arg, 10 * n)
+            ctx.set(join.lines[n].start, 1)
+            await ctx.tick()
+            ctx.set(join.lines[n].start, 0)
+            got = [await stream_get(ctx, join.lines[n].bytes) for _ in range(4)]
+            assert [(byte.data, byte.last) for byte in got] == [(10 * n + k, k == 3)
+                                                                for k in range(4)]
+        assert asked == [(PayloadKind.SLOT, 10 * n) for n in (2, 0, 1, 1)]
+
+    m = Module()
+    m.submodules.join = join
+    m.d.sync += Signal().eq(1)
+    run(m, bench, monitors=[provide])
+
+
+@pytest.mark.parametrize("lines", [0, "2"])
+def test_joined_lines_are_checked(lines):
+    with pytest.raises(ValueError, match=f"lines must be at least 1, not {lines!r}"):
+        PayloadJoin(lines)
