@@ -170,6 +170,8 @@ class StreamMerge(wiring.Component):
     -------
     i : In(stream.Signature(shape)).array(inputs)
     o : Out(stream.Signature(shape))
+    chosen : Out(range(inputs))
+        Whose element is offered.
     """
 
     def __init__(self, inputs, shape):
@@ -177,6 +179,7 @@ class StreamMerge(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(shape)).array(inputs),
             "o": Out(stream.Signature(shape)),
+            "chosen": Out(range(inputs)),
         })
 
     def elaborate(self, platform):
@@ -194,7 +197,7 @@ class StreamMerge(wiring.Component):
         with m.Elif(self.o.ready):
             m.d.sync += busy.eq(0)
 
-        m.d.comb += self.o.valid.eq(busy)
+        m.d.comb += [self.o.valid.eq(busy), self.chosen.eq(owner)]
         with m.Switch(owner):
             for n, i in enumerate(self.i):
                 with m.Case(n):

@@ -7,7 +7,15 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, Type
 
 from .arbiter import RoundRobin
-from .interfaces import Descriptor, MetadataPort, PayloadKind, SourceState, header_const, slot_shape
+from .interfaces import (
+    Descriptor,
+    MetadataPort,
+    PayloadKind,
+    SourceState,
+    descriptor_word,
+    header_const,
+    slot_shape,
+)
 from .liaison import Control
 from .metadata import PageAccess
 from .sequencer import Notice
@@ -62,6 +70,8 @@ class Dispatcher(wiring.Component):
         Links that would take a descriptor now.
     submit : Out(stream.Signature(Descriptor)).array(links)
         DATA (kind SLOT) and ORDER (kind ORDER).
+    word : In(3).array(links), submitted : Out(16).array(links)
+        A word of each; see :class:`.line.LinePort`.
     meta : Out(MetadataPort)
     dispatched : Out(1)
         Pulse: a track was handed to a link.
@@ -78,6 +88,8 @@ class Dispatcher(wiring.Component):
             "up": In(geometry.links),
             "room": In(geometry.links),
             "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
+            "word": In(3).array(geometry.links),
+            "submitted": Out(16).array(geometry.links),
             "meta": Out(MetadataPort(geometry, SourceState(geometry))),
             "dispatched": Out(1),
             "walking": Out(1),
@@ -265,18 +277,21 @@ class Dispatcher(wiring.Component):
     def _frame(self, m, set_, epoch, gseq, count, index, slot, order, control):
         """The frame that is offered, the same to all links; valid says to which."""
         g = self.geometry
-        frame = Signal(Descriptor)
+        said, sent = Signal(Descriptor), Signal(Descriptor)     # the liaison's, or of a group
+        m.d.comb += [said.type.eq(self.control.payload.type),
+                     said.header.eq(self.control.payload.header)]
         track_header = header_const(m, Type.DATA, set=set_, epoch=epoch, gseq=gseq,
                                     volume=index[g.track_bits:], track=index[:g.track_bits])
         order_header = header_const(m, Type.ORDER, set=set_, epoch=epoch, gseq=gseq, count=count)
-        with m.If(control):
-            m.d.comb += [frame.type.eq(self.control.payload.type),
-                         frame.header.eq(self.control.payload.header)]
-        with m.Elif(order):
-            m.d.comb += [frame.type.eq(Type.ORDER), frame.header.eq(order_header),
-                         frame.kind.eq(PayloadKind.ORDER), frame.arg.eq(Cat(gseq, set_))]
+        with m.If(order):
+            m.d.comb += [sent.type.eq(Type.ORDER), sent.header.eq(order_header),
+                         sent.kind.eq(PayloadKind.ORDER), sent.arg.eq(Cat(gseq, set_))]
         with m.Else():
-            m.d.comb += [frame.type.eq(Type.DATA), frame.header.eq(track_header),
-                         frame.kind.eq(PayloadKind.SLOT), frame.arg.eq(slot)]
-        for submit in self.submit:
-            m.d.comb += submit.payload.eq(frame)
+            m.d.comb += [sent.type.eq(Type.DATA), sent.header.eq(track_header),
+                         sent.kind.eq(PayloadKind.SLOT), sent.arg.eq(slot)]
+        for submit, word, submitted in zip(self.submit, self.word, self.submitted, strict=True):
+            m.d.comb += [
+                submit.payload.eq(Mux(control, said, sent)),
+                submitted.eq(Mux(control, descriptor_word(m, said, word),
+                                 descriptor_word(m, sent, word))),
+            ]

@@ -7,7 +7,15 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import MAX_REGISTERS, Code, ReadFlag, Role, Type
 
 from .arbiter import StreamMerge
-from .interfaces import Descriptor, Event, PayloadKind, RegisterPort, header, header_const
+from .interfaces import (
+    Descriptor,
+    Event,
+    PayloadKind,
+    RegisterPort,
+    descriptor_word,
+    header,
+    header_const,
+)
 
 __all__ = ["HostPort"]
 
@@ -55,6 +63,8 @@ class HostPort(wiring.Component):
         Pulse: the host line lost its session.
     submit : Out(stream.Signature(Descriptor))
         To the host's LinkEngine.
+    word : In(3), submitted : Out(16)
+        A word of it; see :class:`.line.LinePort`.
     registers : Out(RegisterPort())
     chain_events : Out(stream.Signature(Event))
         CHAIN and WRITE, unchecked; source only.
@@ -77,6 +87,8 @@ class HostPort(wiring.Component):
             "suspect": In(1),
             "flushed": In(1),
             "submit": Out(stream.Signature(Descriptor)),
+            "word": In(3),
+            "submitted": Out(16),
             "registers": Out(RegisterPort()),
             "refused": Out(1),
             "read": Out(1),
@@ -106,6 +118,8 @@ class HostPort(wiring.Component):
             m.d.comb += [port.valid.eq(source.valid), port.payload.eq(source.payload),
                          source.ready.eq(port.ready)]
         wiring.connect(m, wiring.flipped(self.submit), merge.o)
+        words = Array(descriptor_word(m, source.payload, self.word) for source in sources)
+        m.d.comb += self.submitted.eq(words[merge.chosen])
 
         # tag and code have the same place in all answers; RECONNECT has other things there.
         passed = self.submit.valid & self.submit.ready

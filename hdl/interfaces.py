@@ -12,6 +12,7 @@ from firmware_model import wire
 from firmware_model.geometry import Geometry
 
 __all__ = [
+    "DESCRIPTOR_WORDS",
     "LENGTH_BITS",
     "Descriptor",
     "Entry",
@@ -28,6 +29,7 @@ __all__ = [
     "SourceState",
     "TargetState",
     "Volume",
+    "descriptor_word",
     "header",
     "header_const",
     "index_shape",
@@ -55,6 +57,28 @@ Descriptor = data.StructLayout({
     "kind": PayloadKind,
     "arg": 24,
 })
+
+# Words of 16 bits that a Descriptor is looked at by.
+DESCRIPTOR_WORDS = ("type", "header0", "header1", "header2", "header3", "arg", "arg_high")
+
+
+def descriptor_word(m, descriptor, word):
+    """Number ``word`` of ``DESCRIPTOR_WORDS`` of a Descriptor; ``kind`` is above ``type``.
+
+    Combinational. Any word above the last is the last.
+    """
+    words = [Cat(descriptor.type, Value.cast(descriptor.kind)),
+             *(descriptor.header.word_select(n, 16) for n in range(4)),
+             descriptor.arg[:16], descriptor.arg[16:]]
+    chosen = Signal(16)
+    with m.Switch(word):
+        for n, said in enumerate(words[:-1]):
+            with m.Case(n):
+                m.d.comb += chosen.eq(said)
+        with m.Default():
+            m.d.comb += chosen.eq(words[-1])
+    return chosen
+
 
 # A frame that arrived whole, for the first time, with a good CRC. Its payload went to the sink.
 Event = data.StructLayout({

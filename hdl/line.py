@@ -25,6 +25,9 @@ class LinePort(wiring.Signature):
 
     Streams, payload ports and ``renew``, ``up``, ``room``, ``flushed``, ``started`` are those of
     :class:`.link.LinkEngine`; ``counts`` has a pulse for each event of ``wire.LinkCounter``.
+    ``submitted`` is word ``word`` of what ``submit`` offers (``interfaces.descriptor_word``),
+    combinational: it takes much less to choose a word of each of several frames, and then a frame,
+    than to do so the other way round. A LinkEngine does not look at it.
     """
 
     def __init__(self):
@@ -32,6 +35,8 @@ class LinePort(wiring.Signature):
             "events": Out(stream.Signature(Event)),
             "sink": Out(PayloadSink()),
             "submit": In(stream.Signature(Descriptor)),
+            "word": Out(3),
+            "submitted": In(16),
             "payload": Out(PayloadPort()),
             "renew": In(1),
             "up": Out(1),

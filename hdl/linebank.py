@@ -25,7 +25,7 @@ from .lineprogram import (
     INPUTS,
     MAX_WINDOW,
     OUTPUTS,
-    SUBMIT_WORDS,
+    SUBMITTED,
     UNIT_BITS,
     WORDS,
     line_clocks,
@@ -352,9 +352,9 @@ class LineBank(wiring.Component):
             for name, word in words.items():
                 with m.Case(INPUTS[name]):
                     m.d.comb += processor.input.eq(word)
-            for name, word in self._submitted(line).items():
-                with m.Case(INPUTS[f"submit_{name}"]):
-                    m.d.comb += processor.input.eq(word)
+            with m.Case(f"{SUBMITTED >> 3:05b}---"):
+                m.d.comb += processor.input.eq(Array(port.submitted for port in self.ports)[line])
+        m.d.comb += [port.word.eq(processor.select[:3]) for port in self.ports]
 
         # -- nothing to do -----------------------------------------------------------------------
 
@@ -436,18 +436,6 @@ class LineBank(wiring.Component):
             with m.If(offer[n]):
                 m.d.sync += waiting[n].eq(1)
         return waiting
-
-    def _submitted(self, line):
-        """The descriptor offered to ``line``, in words of :data:`.lineprogram.SUBMIT_WORDS`."""
-        def words(descriptor):
-            kind = Value.cast(descriptor.kind)
-            return (Cat(descriptor.type, kind),
-                    *(descriptor.header.word_select(n, 16) for n in range(4)),
-                    descriptor.arg[:16], descriptor.arg[16:])
-
-        offered = [words(port.submit.payload) for port in self.ports]
-        return {name: Array(ours[place] for ours in offered)[line]
-                for place, name in enumerate(SUBMIT_WORDS)}
 
 
 def check_shared(geometry):

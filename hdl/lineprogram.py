@@ -10,10 +10,11 @@ from firmware_model import wire
 from firmware_model.wire import Type
 
 from .counters import link_tallies
+from .interfaces import DESCRIPTOR_WORDS
 from .microcode import Kind, Names, assemble, longest
 from .rings import RingWord
 
-__all__ = ["COUNTED", "ENTRY", "INPUTS", "MAX_WINDOW", "OUTPUTS", "SUBMIT_WORDS", "UNITS_A_BEAT",
+__all__ = ["COUNTED", "ENTRY", "INPUTS", "MAX_WINDOW", "OUTPUTS", "SUBMITTED", "UNITS_A_BEAT",
            "UNIT_BITS", "WORDS", "line_clocks", "line_program"]
 
 # Maps of the window are kept in one byte each.
@@ -61,19 +62,22 @@ WORDS = _RINGS | {name: len(_RINGS) + n for n, name in enumerate((
 ))}
 
 # A stored frame, and when it was sent last.
-SUBMIT_WORDS = ("type", "header0", "header1", "header2", "header3", "arg", "arg_high")
-ENTRY = {name: n for n, name in enumerate((*SUBMIT_WORDS, "order"))}
+ENTRY = {name: n for n, name in enumerate((*DESCRIPTOR_WORDS, "order"))}
 
 INPUTS = {name: n for n, name in enumerate((
     "head", "header0", "header1", "header2", "header3",     # of the frame being received
     "rx_place", "tx_place", "generation",
-    *(f"submit_{name}" for name in SUBMIT_WORDS),
+    *(f"submit_{name}" for name in DESCRIPTOR_WORDS),      # from SUBMITTED on
 ))} | {name: 16 + n for n, name in enumerate((              # flags: 0 or 1
     "first_line", "work",
     "unit", "whole", "renew", "submit", "held",             # of the line
     "rx_free", "rx_head", "rx_good", "kept", "passed",
     "tx_free", "tx_done",
 ))}
+
+# The words of the descriptor that the line is offered: a multiple of eight, so that the lowest
+# three bits are the number of the word.
+SUBMITTED = INPUTS["submit_type"]
 
 OUTPUTS = {name: n for n, name in enumerate((
     "wait",             # until there is anything to do
@@ -173,7 +177,7 @@ submit:
 ; -- take a descriptor ---------------------------------------------------------------------------
     LD head
     OUT index
-{_copy((f"<submit_{name}", f"entry.{name}") for name in SUBMIT_WORDS)}
+{_copy((f"<submit_{name}", f"entry.{name}") for name in DESCRIPTOR_WORDS)}
 {_count_up("head")}
     OUT take
 {_set("say", "#SAY_FRESH")}

@@ -181,6 +181,8 @@ class SourceCore(Core):
                 link.renew.eq(sequencer.lost & renewing),
                 dispatcher.up[n].eq(link.up),
                 dispatcher.room[n].eq(link.room),
+                dispatcher.word[n].eq(link.word),
+                link.submitted.eq(dispatcher.submitted[n]),
             ]
 
         # -- counters -----------------------------------------------------------------------

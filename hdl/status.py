@@ -6,7 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import SetWord, Type
 
-from .interfaces import Descriptor, MetadataPort, PayloadKind, TargetState, header_const
+from .interfaces import (
+    Descriptor,
+    MetadataPort,
+    PayloadKind,
+    TargetState,
+    descriptor_word,
+    header_const,
+)
 from .metadata import PageAccess
 
 __all__ = ["StatusSender"]
@@ -37,6 +44,8 @@ class StatusSender(wiring.Component):
     links_up : In(links)
     meta : Out(MetadataPort)
     submit : Out(stream.Signature(Descriptor)).array(links)
+    word : In(3).array(links), submitted : Out(16).array(links)
+        A word of each; see :class:`.line.LinePort`.
     """
 
     def __init__(self, geometry):
@@ -49,6 +58,8 @@ class StatusSender(wiring.Component):
             "links_up": In(geometry.links),
             "meta": Out(MetadataPort(geometry, TargetState(geometry))),
             "submit": Out(stream.Signature(Descriptor)).array(geometry.links),
+            "word": In(3).array(geometry.links),
+            "submitted": Out(16).array(geometry.links),
         })
 
     def elaborate(self, platform):
@@ -71,11 +82,12 @@ class StatusSender(wiring.Component):
         pages = PageAccess(g, meta, set_)
         fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq, flags=flags,
                               life=self.life, generation=self.generation)
-        for submit in self.submit:
+        for submit, word, submitted in zip(self.submit, self.word, self.submitted, strict=True):
             m.d.comb += [
                 submit.payload.type.eq(Type.STATUS),
                 submit.payload.header.eq(fields),
                 submit.payload.kind.eq(PayloadKind.NONE),
+                submitted.eq(descriptor_word(m, submit.payload, word)),
             ]
 
         with m.FSM():

@@ -180,6 +180,8 @@ class Core(wiring.Component):
             connect(m, flipped(self.channel), registers.channel)
         m.d.comb += [
             host_port.flushed.eq(self.host.flushed),
+            host_port.word.eq(self.host.word),
+            self.host.submitted.eq(host_port.submitted),
             registers.generation.eq(self.generation),
             registers.free_slots.eq(free_list.level),
             registers.links_up.eq(Cat(link.up for link in self.links)),

@@ -92,6 +92,8 @@ class TargetCore(Core):
                 receiver.slot_valid[n].eq(writer.slot_valid),
                 writer.take.eq(receiver.take[n]),
                 status.links_up[n].eq(link.up),
+                status.word[n].eq(link.word),
+                link.submitted.eq(status.submitted[n]),
             ]
         connect(m, receiver.control, follower.events)
         self._share_slots(m, parts, writers, commit, receiver)

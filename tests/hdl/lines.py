@@ -7,7 +7,7 @@ from amaranth import *
 from amaranth.lib import wiring
 
 from firmware_model import wire
-from hdl.interfaces import PayloadKind
+from hdl.interfaces import PayloadKind, descriptor_word
 from hdl.line import LineKind
 from hdl.linebank import LineBank
 from hdl.link import LinkEngine
@@ -78,6 +78,7 @@ class BankEngine(wiring.Component):
             self.timeout.eq(port.counts.timeouts),
             self.session.eq(port.counts.sessions),
             self.ack_sent.eq(port.counts.acks_sent),
+            port.submitted.eq(descriptor_word(m, self.submit.payload, port.word)),
         ]
         wiring.connect(m, port.events, wiring.flipped(self.events))
         wiring.connect(m, port.sink, wiring.flipped(self.sink))

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.geometry import Geometry
 from firmware_model.wire import LinkCounter, Role, Type
 from hdl.frame import longest_frame
+from hdl.interfaces import descriptor_word
 from hdl.line import LineKind
 from hdl.linebank import LineBank, check_shared, least_divisor, shared_lines
 
@@ -65,6 +66,7 @@ class Loaded(wiring.Component):
                     port.submit.valid.eq(~self.silent[n]),
                     port.submit.payload.type.eq(Type.DATA),
                     port.submit.payload.header.eq(number),
+                    port.submitted.eq(descriptor_word(m, port.submit.payload, port.word)),
                     port.sink.ready.eq(1),
                     port.events.ready.eq(1 if bank is far else ~self.stuck[n]),
                 ]
