@@ -121,7 +121,7 @@ def stream_merge_fair(bench):
     sizes="3 clients, each holding for at most 4 clocks",
     faults={
         "everybody is granted": StuckAt("granted", 15),
-        "the first client is always next": StuckAt("turn.next"),
+        "the turn is never passed on": StuckAt("passes"),
     },
     fault_depth=60,
     cover_depth=45,
@@ -131,7 +131,7 @@ def metadata_lock_exclusive(bench):
     count, hold = 3, 4
     dut = Metadata(TINY, SourceState(TINY), count)
     part = bench.add(dut)
-    owner, granted = part.tap("owner"), part.tap("granted")
+    granted = part.tap("granted")
     grants = Cat(client.gnt for client in dut.clients)
     bench.prove((grants & (grants - 1)) == 0, "one_at_a_time")
     bench.prove(dut.ready | (grants == 0), "not_before_ready")
@@ -143,9 +143,7 @@ def metadata_lock_exclusive(bench):
         bench.prove(~bench.past(client.gnt) | (client.gnt == client.req), f"client_{n}_keeps_it")
         bench.prove(bench.waiting(waits, 31) <= (count - 1) * (hold + 2) + 3,
                     f"client_{n}_not_starved")
-    bench.invariant((granted & (granted - 1)) == 0, "granted_to_one")
-    bench.invariant((granted == 0) | (granted == 1 << owner), "granted_to_owner")
-    bench.invariant(owner <= count, "owner_is_a_client")
+    bench.invariant((granted != 0) & ((granted & (granted - 1)) == 0), "granted_to_one")
     # The recovery is the last client, and asks until it is done.
     bench.assume(~dut.warm, "cold_start")
     bench.invariant(dut.ready | (granted == 1 << count), "recovery_first")
