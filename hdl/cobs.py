@@ -235,8 +235,7 @@ class CobsDecoder(wiring.Component):
             with m.If(is_end):
                 m.d.sync += [left.eq(0), inside.eq(0), owes_zero.eq(0)]
             with m.Elif(is_code):
-                m.d.sync += [left.eq(self.i.payload - 1), inside.eq(1),
-                             owes_zero.eq(self.i.payload != LONGEST_BLOCK)]
-            with m.Else():
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += [inside.eq(1), owes_zero.eq(self.i.payload != LONGEST_BLOCK)]
+            with m.If(~is_end):
+                m.d.sync += left.eq(Mux(is_code, self.i.payload, left) - 1)
         return m

@@ -81,16 +81,18 @@ class Comparator(wiring.Component):
         comparing = Signal()
         compared = Signal(8)            # position of the entry in the third step
         index = Signal.like(self.index)
+        following = Signal(8)           # position of the entry to be fetched next
         last = Signal()
         m.d.comb += [
-            last.eq(self.position == self.count - 1),
+            following.eq(self.position + 1),
+            last.eq(following == self.count),
             self.lookup.eq(comparing),
             self.busy.eq(fetching | looking | comparing),
             self.done.eq(comparing & ~looking & ~fetching),
         ]
         m.d.sync += [looking.eq(fetching), comparing.eq(looking)]
         with m.If(fetching):
-            m.d.sync += [self.position.eq(Mux(last, 0, self.position + 1)), fetching.eq(~last)]
+            m.d.sync += [self.position.eq(Mux(last, 0, following)), fetching.eq(~last)]
         with m.If(looking):
             m.d.sync += index.eq(self.index)
 

@@ -60,7 +60,7 @@ class Reader(wiring.Component):
         offset = Signal(g.offset_bits)
         value = Signal(32)              # rest of the register being sent, or one byte
         address = Signal(16)
-        left = Signal(8)                # registers after this one
+        left = Signal(8)                # registers still to be sent, with this one
         part = Signal(2)                # byte of the register
 
         m.d.comb += [
@@ -73,7 +73,7 @@ class Reader(wiring.Component):
         with m.FSM():
             with m.State("AWAIT_START"):
                 m.d.sync += [offset.eq(0), part.eq(0), address.eq(self.payload.arg[:16]),
-                             left.eq(self.payload.arg[16:] - 1)]
+                             left.eq(self.payload.arg[16:])]
                 with m.If(self.payload.start):
                     m.next = "LOCK_TRACK"
                     with m.If(self.payload.kind == PayloadKind.REGS):
@@ -107,7 +107,7 @@ class Reader(wiring.Component):
                     m.d.sync += value.eq(self.registers.rdata)
                     m.next = "OFFER_REGISTER"
             with m.State("OFFER_REGISTER"):
-                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & (left == 0))]
+                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & (left == 1))]
                 with m.If(out.ready):
                     m.d.sync += [value.eq(value >> 8), part.eq(part + 1)]
                     with m.If(part.all()):

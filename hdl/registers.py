@@ -115,7 +115,7 @@ class Registers(wiring.Component):
                 "disconnected": In(8),
                 "credit": In(17),
                 "poll_interval": Out(_POLL_BITS, init=POLL_INTERVAL_RESET),
-                "group_timeout": Out(_SLOW_BITS, init=group_timeout_reset(geometry)),
+                "group_timeout": Out(_SLOW_BITS),
                 "destage": Out(geometry.sets),
             }
             self._windows.append("volume_set")
@@ -127,6 +127,7 @@ class Registers(wiring.Component):
         # Attributes so that tests need not wait for years.
         self._cycles = Signal(CLOCK_BITS)
         self._cycles_high = Signal(32)
+        self._not_timeout = Signal(_SLOW_BITS, init=~group_timeout_reset(geometry))
         super().__init__(members)
 
     def constants(self):
@@ -177,6 +178,10 @@ class Registers(wiring.Component):
             m.d.comb += self.hold.eq(left.any())
             with m.If(self.slow_tick & self.hold):
                 m.d.sync += left.eq(left - 1)
+
+        # Kept inverted: it is compared with what is counted, and a carry chain inverts bit by bit.
+        if self.role is Role.SOURCE:
+            m.d.comb += self.group_timeout.eq(~self._not_timeout)
 
         takes_low, takes_high = self._count_high_cycles(m)
         with m.Switch(bus.addr):
@@ -262,7 +267,7 @@ class Registers(wiring.Component):
             m.d.comb += [known.eq(1), writable.eq(1), value.eq(self.group_timeout),
                          fits.eq(~bus.wdata[_SLOW_BITS:].any())]
             with m.If(write):
-                m.d.sync += self.group_timeout.eq(bus.wdata)
+                m.d.sync += self._not_timeout.eq(~bus.wdata)
         with m.Case(Reg.DESTAGE):
             m.d.comb += [known.eq(1), writable.eq(1),
                          fits.eq(~bus.wdata[self.geometry.sets:].any())]

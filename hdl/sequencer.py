@@ -223,12 +223,13 @@ class Sequencer(wiring.Component):
 
         # What a look at the set's page shows.
         task = Signal(Task)
-        epoch = Signal(8)
+        # What is to be subtracted is kept inverted: a carry chain would invert it bit by bit.
+        not_epoch = Signal(8)
         gseq = Signal(16)
         ours = Signal()                 # the status is about our life
         flags = Signal(4)               # TargetFlag, of the status
         runs = Signal()
-        done = Signal(16)
+        done, not_done = Signal(16), Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
         in_flight = Signal(range(g.groups_in_flight + 1))
         ahead = Signal(16)              # groups that the status would clear
@@ -242,10 +243,12 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             in_flight.eq(next_ - 1 - done[:few]),
             all_sent.eq((next_ - 1 - sent)[:few] == 0),
+            done.eq(~not_done),
             oldest.eq(done + 1),
             runs.eq((self.running & here).any()),
         ]
-        m.d.sync += ahead.eq(gseq - done)       # a clock behind, and needed later than that
+        # A clock behind, and needed later than that; bit 0 makes the carry.
+        m.d.sync += ahead.eq((Cat(C(1, 1), gseq) + Cat(C(1, 1), not_done))[1:])
 
         # A walk over the tracks of a group.
         head = Signal(g.track_index_bits)
@@ -264,6 +267,15 @@ class Sequencer(wiring.Component):
             self.scan.set.eq(set_),
             added.eq(meta.page_rdata + chains),
         ]
+        # A cut takes staging and counts up, a clear gives it back and counts down.
+        moves = Signal()
+        clears = Signal()
+        m.d.comb += clears.eq(task == Task.STATUS)
+        with m.If(moves):
+            m.d.sync += [
+                count.eq(count + Cat(C(1, 1), clears.replicate(7))),
+                self.credit.eq(self.credit + Cat(C(1, 1), (~clears).replicate(16))),
+            ]
 
         pages = PageAccess(g, meta, set_)
         m.submodules.turn = turn = RoundRobin(g.sets)
@@ -276,7 +288,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.status.ready.eq(1)
                 with m.If(self.status.valid):
                     m.d.sync += [task.eq(Task.STATUS), set_.eq(status.set),
-                                 epoch.eq(status.epoch), gseq.eq(status.gseq),
+                                 not_epoch.eq(~status.epoch), gseq.eq(status.gseq),
                                  flags.eq(status.flags), ours.eq(status.life == self.life)]
                     m.next = "LOCK"
                     with m.If(status.set >= g.sets):
@@ -302,7 +314,7 @@ class Sequencer(wiring.Component):
                     m.next = "READ_DONE"
             with m.State("READ_DONE"):
                 m.d.comb += pages.look(SetWord.SENT)
-                m.d.sync += done.eq(meta.page_rdata)
+                m.d.sync += not_done.eq(~meta.page_rdata)
                 m.next = "READ_SENT"
             with m.State("READ_SENT"):
                 m.d.comb += pages.look(SetWord.NEXT)
@@ -320,7 +332,8 @@ class Sequencer(wiring.Component):
                 m.next = "READ_WORD"
             with m.State("READ_WORD"):
                 m.d.comb += meta.req.eq(1)
-                m.d.sync += [word.eq(meta.page_rdata), behind.eq(meta.page_rdata - epoch)]
+                ours_less_theirs = Cat(C(1, 1), meta.page_rdata[:8]) + Cat(C(1, 1), not_epoch)
+                m.d.sync += [word.eq(meta.page_rdata), behind.eq(ours_less_theirs[1:])]
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.comb += pages.look(SetWord.FIRST)     # for a cut
@@ -354,10 +367,10 @@ class Sequencer(wiring.Component):
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
                                 m.next = "REWIND_SENT"
 
-            self._cut(m, pages, here, next_, word, head, index, count, room, chains, added,
+            self._cut(m, pages, here, next_, word, head, index, count, moves, room, chains, added,
                       drop_destage, drop_poll)
-            self._clear(m, pages, here, done, sent, oldest, index, count, chains, added, blocked,
-                        rewinds)
+            self._clear(m, pages, here, done, sent, oldest, index, count, moves, chains, added,
+                        blocked, rewinds)
 
             self._step(m, pages, here, word)
             self._end_resync(m, pages, here, flags, word)
@@ -442,27 +455,27 @@ class Sequencer(wiring.Component):
     def _end_resync(self, m, pages, here, flags, end):
         """Everything is acknowledged: has the resynchronisation come to its end?
 
-        ``end`` is a word of its last chain's number.
+        ``end`` is a word of its last chain's number, inverted.
         """
         found = pages.found
-        borrow = Signal()               # of ACKED - end, from the low word
-        short = Signal(17)
-        m.d.comb += short.eq(found - end - borrow)
+        carry = Signal()                # of ACKED - end, from the low word
+        reached = Signal(18)            # bit 0 makes the carry
+        m.d.comb += reached.eq(Cat(carry, found) + Cat(carry, end))
         with m.State("READ_END_LOW"):
             m.d.comb += pages.look(SetWord.ACKED_LOW)
-            m.d.sync += [end.eq(found), borrow.eq(0)]
+            m.d.sync += [end.eq(~found), carry.eq(1)]
             m.next = "COMPARE_LOW"
         with m.State("COMPARE_LOW"):
             m.d.comb += pages.look(SetWord.RESYNC_HIGH)
-            m.d.sync += borrow.eq(short[16])
+            m.d.sync += carry.eq(reached[17])
             m.next = "READ_END_HIGH"
         with m.State("READ_END_HIGH"):
             m.d.comb += pages.look(SetWord.ACKED_HIGH)
-            m.d.sync += end.eq(found)
+            m.d.sync += end.eq(~found)
             m.next = "COMPARE_HIGH"
         with m.State("COMPARE_HIGH"):
             m.next = "CHOOSE_WORK"
-            with m.If(short[16] & lacks(self.mutation, Mutation.RESYNCED_EARLY)):
+            with m.If(~reached[17] & lacks(self.mutation, Mutation.RESYNCED_EARLY)):
                 pass
             with m.Elif((flags & TargetFlag.INCONSISTENT).any()):
                 m.d.comb += self.request.resynced.eq(1)
@@ -488,7 +501,7 @@ class Sequencer(wiring.Component):
             m.d.comb += pages.put(SetWord.UNSENT, 0)
             m.next = "CHOOSE_WORK"
 
-    def _cut(self, m, pages, here, next_, unsent, head, index, count, room, one, added,
+    def _cut(self, m, pages, here, next_, unsent, head, index, count, moves, room, one, added,
              drop_destage, drop_poll):
         """Move whole chains from the head of the unsent list into a new group.
 
@@ -514,8 +527,8 @@ class Sequencer(wiring.Component):
             packet = lacks(self.mutation, Mutation.PACKET_NOT_SET)
             m.d.comb += [meta.req.eq(1), meta.state_we.eq(1), meta.state_wdata.eq(meta.state_rdata),
                          meta.state_wdata.packet.eq(packet), self.group_track.eq(1)]
-            m.d.sync += [index.eq(meta.link_rdata.next), count.eq(count + 1), room.eq(left),
-                         unsent.eq(unsent - 1), self.credit.eq(self.credit - 1)]
+            m.d.comb += moves.eq(1)
+            m.d.sync += [index.eq(meta.link_rdata.next), room.eq(left), unsent.eq(unsent - 1)]
             m.next = "FETCH_TRACK_TO_CUT"
             with m.If((unsent == 1) | full):
                 m.next = "RECORD_HEAD"
@@ -546,8 +559,8 @@ class Sequencer(wiring.Component):
             ]
             m.next = "CHOOSE_WORK"
 
-    def _clear(self, m, pages, here, done, sent, oldest, index, count, chains, added, blocked,
-               rewinds):
+    def _clear(self, m, pages, here, done, sent, oldest, index, count, moves, chains, added,
+               blocked, rewinds):
         """Clear the oldest group, let go of the lock, and look whether there is another."""
         meta = self.meta
         state, volume = meta.state_rdata, meta.volume_rdata
@@ -579,9 +592,9 @@ class Sequencer(wiring.Component):
                              meta.volume_wdata.set.eq(volume.set)]
             with m.If(~state.pending | ~state.packet):
                 m.d.sync += self.fault.eq(1)
-            m.d.sync += [index.eq(meta.link_rdata.next), count.eq(count - 1),
-                         chains.eq(chains + (meta.link_rdata.end_of_chain | last)),
-                         self.credit.eq(self.credit + 1)]
+            m.d.comb += moves.eq(1)
+            m.d.sync += [index.eq(meta.link_rdata.next),
+                         chains.eq(chains + (meta.link_rdata.end_of_chain | last))]
             m.next = "FETCH_TRACK_TO_CLEAR"
             with m.If(last):
                 m.next = "WRITE_DONE"

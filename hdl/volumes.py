@@ -199,7 +199,9 @@ class Reconnects(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         g = self.geometry
-        m.d.sync += self.disconnected.eq(self.disconnected + self.disconnect - self.reconnect)
+        with m.If(self.disconnect ^ self.reconnect):
+            m.d.sync += self.disconnected.eq(
+                self.disconnected + Cat(C(1, 1), self.reconnect.replicate(7)))
 
         # What is to be done, and for which volume.
         gone = Signal()                 # ``gone_volume`` is to be stamped
@@ -225,12 +227,14 @@ class Reconnects(wiring.Component):
         write_kind = Signal(_Kind)
 
         # The track is noted in the clock of the pulse; who else writes gives way.
-        carry = Signal()
+        borrow = Signal()
         timing = Signal()
         stamp = Signal(16)              # of now; only while timing, so that no clock is a change
-        passed = Signal(17)             # stamp - what is read, and no borrow
+        passed = Signal(16)             # stamp - what is read - borrow
+        rest = Signal(18)               # inverted, which costs less; bit 0 makes the carry
         m.d.comb += [
-            passed.eq(stamp + Cat(~read.data, C(0, 1)) + carry),
+            rest.eq(Cat(borrow, ~stamp) + Cat(borrow, read.data)),
+            passed.eq(~rest[1:]),
             read.addr.eq(Cat(word, kind, volume)),
             read.en.eq(~self.reconnect),
             write.addr.eq(Cat(word, write_kind, volume)),
@@ -259,7 +263,7 @@ class Reconnects(wiring.Component):
                 # All words of a stamp must be of one time: not while a carry is about to run
                 # from one to the next.
                 calm = ~self.now[4:16].all()
-                m.d.sync += [word.eq(0), carry.eq(1)]
+                m.d.sync += [word.eq(0), borrow.eq(0)]
                 with m.If((back & here).any() & calm):
                     m.next = "READ_STAMP"
                 with m.Elif(back.any()):
@@ -288,7 +292,7 @@ class Reconnects(wiring.Component):
                 m.d.comb += [timing.eq(1), write_kind.eq(_Kind.NEWS)]
                 with m.If(~self.reconnect):
                     m.d.comb += write.en.eq(1)
-                    m.d.sync += [word.eq(word + 1), carry.eq(passed[16])]
+                    m.d.sync += [word.eq(word + 1), borrow.eq(rest[17])]
                     m.next = "READ_STAMP"
                     with m.If(word == _LAST_WORD):
                         m.d.comb += timed.eq(1)

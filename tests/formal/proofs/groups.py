@@ -283,7 +283,7 @@ def sequencer_clear(bench):
                & (ahead != 0) & (ahead <= c.in_flight))
     is_status = part.tap("task") == Task.STATUS.value
     bench.invariant(~(found | clearing | after) | applies, "status_applies")
-    kept = ((status.set == c.set_) & (part.tap("epoch", domain="sync") == status.epoch)
+    kept = ((status.set == c.set_) & (part.tap("not_epoch") == ~status.epoch)
             & (part.tap("gseq") == status.gseq) & (part.tap("ours") == ours)
             & (part.tap("flags") == status.flags[:4]))
     bench.invariant(part.ongoing("CHOOSE_WORK", "CHOOSE_TASK") | ~is_status | kept, "status_kept")
