@@ -186,7 +186,7 @@ class Counters(wiring.Component):
         with m.If(self.bus.addr[exact_log2(Reg.LINK_COUNTERS):] == 0):
             m.d.comb += [
                 offset.eq(self.bus.addr ^ Reg.COUNTERS),
-                known.eq(offset < len(Counter)),
+                known.eq(offset[:exact_log2(Reg.LINK_COUNTERS)] < len(Counter)),
                 place.eq(offset[:5]),
             ]
         with m.Else():

@@ -121,15 +121,19 @@ class HostPort(wiring.Component):
         words = Array(descriptor_word(m, source.payload, self.word) for source in sources)
         m.d.comb += self.submitted.eq(words[merge.chosen])
 
-        # tag and code have the same place in all answers; RECONNECT has other things there.
         passed = self.submit.valid & self.submit.ready
-        answer = data.View(header(Type.ERROR), self.submit.payload.header)
+        refuses = Array(self._refuses(source.payload) for source in sources)
+        reads = Array(source.payload.kind == PayloadKind.TRACK for source in sources)
         m.d.comb += [
-            self.refused.eq(passed & (self.submit.payload.type != Type.RECONNECT)
-                            & (answer.code != Code.OK)),
-            self.read.eq(passed & (self.submit.payload.kind == PayloadKind.TRACK)),
+            self.refused.eq(passed & refuses[merge.chosen]),
+            self.read.eq(passed & reads[merge.chosen]),
         ]
         return m
+
+    def _refuses(self, frame):
+        """Tag and code have the same place in all answers; RECONNECT has other things there."""
+        answer = data.View(header(Type.ERROR), frame.header)
+        return (frame.type != Type.RECONNECT) & (answer.code != Code.OK)
 
     def _answer(self, m, answers, start, busy):
         """One request at a time; it stays in ``events`` until its answer is submitted."""

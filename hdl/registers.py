@@ -127,7 +127,8 @@ class Registers(wiring.Component):
         # Attributes so that tests need not wait for years.
         self._cycles = Signal(CLOCK_BITS)
         self._cycles_high = Signal(32)
-        self._not_timeout = Signal(_SLOW_BITS, init=~group_timeout_reset(geometry))
+        self._not_timeout = Signal(
+            _SLOW_BITS, init=(1 << _SLOW_BITS) - 1 - group_timeout_reset(geometry))
         super().__init__(members)
 
     def constants(self):

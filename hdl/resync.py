@@ -84,6 +84,7 @@ class Resync(wiring.Component):
         index = Cat(track, volume)
         alone = Signal()                # nothing is unsent
         pages = PageAccess(g, meta, set_)
+        unsent = pages.found[:(g.tracks + 1).bit_length()]      # UNSENT: no more than these bits
         one_more = Signal(16)
         m.d.comb += [
             one_more.eq(pages.found + 1),
@@ -124,7 +125,7 @@ class Resync(wiring.Component):
                     m.next = "LEAVE_TRACK"
                 with m.Elif(self.chain_open):
                     m.next = "AWAIT_END_OF_CHAIN"
-                with m.Elif(pages.found >= g.chain_limit):
+                with m.Elif(unsent >= g.chain_limit):
                     m.next = "AWAIT_CUT"
                 with m.Else():
                     m.next = "APPEND_TRACK"

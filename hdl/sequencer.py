@@ -229,7 +229,8 @@ class Sequencer(wiring.Component):
         ours = Signal()                 # the status is about our life
         flags = Signal(4)               # TargetFlag, of the status
         runs = Signal()
-        done, not_done = Signal(16), Signal(16)
+        done = Signal(16)
+        not_done = Signal(16)
         word = Signal(16)               # EPOCH, AGE or UNSENT, as the task wants it
         in_flight = Signal(range(g.groups_in_flight + 1))
         ahead = Signal(16)              # groups that the status would clear

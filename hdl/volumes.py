@@ -68,6 +68,7 @@ class VolumeMap(wiring.Component):
         # Last group of the old set: so few are in flight that a few bits tell it from DONE.
         newest = Signal(range(g.groups_in_flight + 1))
         members = Signal(range(g.volumes_per_set + 1))      # VOLUMES of the set last looked at
+        found = meta.page_rdata[:len(members)]              # VOLUMES: no more than these bits
         m.d.comb += [
             volume.eq(bus.addr ^ Reg.VOLUME_SET),
             new.eq(bus.wdata),
@@ -128,15 +129,16 @@ class VolumeMap(wiring.Component):
                     answer(Code.SET_BUSY)
             with m.State("CHECK_ROOM"):
                 m.d.comb += old_page.look(SetWord.VOLUMES)
-                m.d.sync += members.eq(meta.page_rdata)
+                m.d.sync += members.eq(found)
                 m.next = "LEAVE_OLD_SET"
-                with m.If(meta.page_rdata >= g.volumes_per_set):
+                with m.If(found >= g.volumes_per_set):
                     answer(Code.SET_FULL)
             with m.State("LEAVE_OLD_SET"):
-                m.d.comb += old_page.put(SetWord.VOLUMES, meta.page_rdata - 1)
+                m.d.comb += old_page.put(SetWord.VOLUMES, (found - 1)[:len(members)])
                 m.next = "JOIN_NEW_SET"
             with m.State("JOIN_NEW_SET"):
-                m.d.comb += [*new_page.put(SetWord.VOLUMES, members + 1), meta.volume_we.eq(1),
+                m.d.comb += [*new_page.put(SetWord.VOLUMES, (members + 1)[:len(members)]),
+                             meta.volume_we.eq(1),
                              self.use.eq(Mux(self.used.bit_select(old, 1), 1 << new, 0))]
                 answer(Code.OK)
         return m
