@@ -200,8 +200,8 @@ class FrameReceiver(wiring.Component):
         delay = Signal(8 * wire.CRC_BYTES)
         head = Signal(8 * HEAD_BYTES)
         seen = Signal(range(HEAD_BYTES + wire.CRC_BYTES + 1))   # saturates: from then on payload
-        length = Signal(LENGTH_BITS)
-        too_long = Signal()
+        too_long = self._max_payload + 1
+        length = Signal(range(too_long + 1))    # stays there
         bit = Signal(3)
         in_payload = Signal()
         good = Signal()
@@ -216,17 +216,17 @@ class FrameReceiver(wiring.Component):
                     & ~self.i.payload.bad),
             self.in_payload.eq(in_payload),
             Cat(frame.type, frame.lseq, frame.header).eq(head),
-            frame.length.eq(length + too_long),
+            frame.length.eq(length),
             self.sink.data.eq(delay[:8]),
             self.sink.index.eq(length),
             self.sink.type.eq(frame.type),
             self.sink.header.eq(frame.header),
-            wants_sink.eq(in_payload & self.keep & (length != self._max_payload)),
+            wants_sink.eq(in_payload & self.keep & (length < self._max_payload)),
         ]
 
         def start_over():
             m.d.comb += [self.i.ready.eq(1), crc.clear.eq(1)]
-            m.d.sync += [seen.eq(0), length.eq(0), too_long.eq(0)]
+            m.d.sync += [seen.eq(0), length.eq(0)]
 
         with m.FSM():
             with m.State("LOOK"):
@@ -254,9 +254,7 @@ class FrameReceiver(wiring.Component):
                     m.d.comb += self.i.ready.eq(1)
                     with m.If(~in_payload):
                         m.d.sync += seen.eq(seen + 1)
-                    with m.Elif(length == self._max_payload):
-                        m.d.sync += too_long.eq(1)
-                    with m.Else():
+                    with m.Elif(length != too_long):
                         m.d.sync += length.eq(length + 1)
                     m.next = "LOOK"
         return m

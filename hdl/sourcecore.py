@@ -25,7 +25,8 @@ __all__ = ["SourceCore"]
 
 # How often each can happen between two visits of the counters' scan, at most 192 clocks with
 # eight links: walks count a track in 2 or 3 clocks, cuts and clears take at least 16 each, and a
-# link needs at least 15 for a descriptor. What counts clocks counts one a clock.
+# link needs at least 15 for a descriptor. What counts clocks counts one a clock. A frame to be
+# rejected lasts longer than all of them: one or two of each link.
 _TALLIES = {
     Counter.CHAINS: Tally(),
     Counter.COMMANDS: Tally(pending=8),
@@ -36,7 +37,7 @@ _TALLIES = {
     Counter.GROUPS_DONE: Tally(pending=4),
     Counter.POLLS: Tally(pending=4),
     Counter.GROUP_RESENDS: Tally(pending=5),
-    Counter.REJECTED: Tally(amount=4, pending=8),
+    Counter.REJECTED: Tally(amount=4, pending=5),
     Counter.DISPATCHES: Tally(pending=4),
     Counter.DISPATCH_CLOCKS: Tally(pending=8),
     Counter.RESYNCS: Tally(pending=4),
