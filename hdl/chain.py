@@ -49,7 +49,7 @@ class ChainProcessor(wiring.Component):
     ``finish``, such a chain is committed over again; the host is not told, since it has a new
     session by then.
 
-    Under the lock a check takes ``count + 4`` clocks, a commit ``3 * count + 15``. Nothing is
+    Under the lock a check takes ``count + 5`` clocks, a commit ``3 * count + 15``. Nothing is
     awaited under the lock but the free list. An event is taken within that, a clock to sort it,
     and the wait for the lock and for ``status``.
 
@@ -174,10 +174,9 @@ class ChainProcessor(wiring.Component):
         def abort(code):
             """The open chain ends with ``code``: first its private slots go back."""
             m.d.sync += [self.chain_open.eq(0), refused.eq(1), answer.code.eq(code),
-                         detail.eq(0), answer.error.eq(0)]
+                         detail.eq(0), answer.error.eq(0), count.eq(position), position.eq(0)]
             m.next = "FREE_PRIVATE_SLOTS"
             with m.If(has(self.mutation, Mutation.ABORT_COMMITS) & (position != 0)):
-                m.d.sync += [count.eq(position), position.eq(0)]
                 m.next = "LOCK_FOR_COMMIT"
 
         def set_fence(value):
@@ -259,11 +258,14 @@ class ChainProcessor(wiring.Component):
             with m.State("COMPARE"):
                 m.d.comb += [meta.req.eq(1), write_set.position.eq(comparator.position)]
                 with m.If(comparator.done):
-                    m.next = "JUDGE_CHAIN"
+                    m.next = "FETCH_WORST"
+            with m.State("FETCH_WORST"):
+                m.d.comb += [meta.req.eq(1), write_set.position.eq(comparator.worst_position)]
+                m.next = "JUDGE_CHAIN"
             with m.State("JUDGE_CHAIN"):
-                m.d.comb += [meta.req.eq(1), meta.state_addr.eq(comparator.worst_index)]
+                m.d.comb += [meta.req.eq(1), write_set.position.eq(comparator.worst_position)]
                 m.d.sync += set_.eq(comparator.set)
-                worst = self._place(comparator.worst_position, comparator.worst_index)
+                worst = self._place(comparator.worst_position, entry.index)
                 with m.If(comparator.verdict == Verdict.SPANS_SETS):
                     finish(Code.SPANS_SETS, worst)
                 with m.Elif(room < count):
@@ -286,16 +288,14 @@ class ChainProcessor(wiring.Component):
                 lost = state.packet & has(self.mutation, Mutation.UPDATE_LOST)
                 m.d.comb += [
                     meta.req.eq(1),
-                    meta.state_addr.eq(comparator.worst_index),
                     meta.state_we.eq(1),
                     meta.state_wdata.eq(state),
                     meta.state_wdata.waiter.eq(~lost),
-                    meta.volume_addr.eq(self.disconnect_volume),
                     meta.volume_we.eq(1),
                     meta.volume_wdata.set.eq(set_),
                     meta.volume_wdata.disconnected.eq(1),
                     self.disconnect.eq(1),
-                    self.disconnect_volume.eq(comparator.worst_index[g.track_bits:]),
+                    self.disconnect_volume.eq(entry.index[g.track_bits:]),
                     self.destage.valid.eq(~state.packet),
                     self.destage.set.eq(set_),
                     self.collision.eq(1),
@@ -304,15 +304,15 @@ class ChainProcessor(wiring.Component):
 
             # -- the end of a chain without effect
             with m.State("FREE_PRIVATE_SLOTS"):
-                # ``position`` slots to go; the newest lies at position - 1.
-                m.d.comb += write_set.position.eq(position - 1)
+                # Those from ``position`` to ``count`` are to go.
                 m.next = "FREE_ONE_SLOT"
-                with m.If(position == 0):
+                with m.If(position == count):
+                    m.d.sync += position.eq(0)
                     m.next = "DECIDE_ANSWER"
             with m.State("FREE_ONE_SLOT"):
-                m.d.comb += [self.free.valid.eq(1), write_set.position.eq(position - 1)]
+                m.d.comb += self.free.valid.eq(1)
                 with m.If(self.free.ready):
-                    m.d.sync += position.eq(position - 1)
+                    m.d.sync += position.eq(position + 1)
                     m.next = "FREE_PRIVATE_SLOTS"
 
             self._commit(m, write_set, position, count, set_, detail, finish)

@@ -45,7 +45,7 @@ class Comparator(wiring.Component):
     verdict : Out(Verdict)
     set : Out
         Set of the first entry.
-    worst_position, worst_index : Out
+    worst_position : Out(8)
         The first entry with the fault of ``verdict``; meaningless if CLEAR.
     lookup : Out(1)
         Pulse for each entry compared.
@@ -68,7 +68,6 @@ class Comparator(wiring.Component):
             "verdict": Out(Verdict),
             "set": Out(geometry.set_bits),
             "worst_position": Out(8),
-            "worst_index": Out(index),
             "lookup": Out(1),
             "busy": Out(1),
         })
@@ -80,7 +79,6 @@ class Comparator(wiring.Component):
         looking = Signal()
         comparing = Signal()
         compared = Signal(8)            # position of the entry in the third step
-        index = Signal.like(self.index)
         following = Signal(8)           # position of the entry to be fetched next
         last = Signal()
         m.d.comb += [
@@ -93,8 +91,6 @@ class Comparator(wiring.Component):
         m.d.sync += [looking.eq(fetching), comparing.eq(looking)]
         with m.If(fetching):
             m.d.sync += [self.position.eq(Mux(last, 0, following)), fetching.eq(~last)]
-        with m.If(looking):
-            m.d.sync += index.eq(self.index)
 
         found = Signal(Verdict)
         first = Signal()
@@ -113,8 +109,7 @@ class Comparator(wiring.Component):
             with m.If(first):
                 m.d.sync += self.set.eq(self.volume.set)
             with m.If(found.as_value() > worst.as_value()):
-                m.d.sync += [worst.eq(found), self.worst_position.eq(compared),
-                             self.worst_index.eq(index)]
+                m.d.sync += [worst.eq(found), self.worst_position.eq(compared)]
         with m.If(self.start):
             m.d.sync += [fetching.eq(1), compared.eq(0), worst.eq(Verdict.CLEAR)]
         return m

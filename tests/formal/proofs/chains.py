@@ -48,11 +48,12 @@ class ChainBench:
         self.out = Signal(8, name="private_slots")          # taken, neither freed nor visible
         self.commands = Signal(8, name="commands")          # of the chain that commits
         self.complete = dut.chain_open & (self.out == self.count)
+        self.taken = Signal(8, name="slots_taken")          # by the chain at hand, ever
         with m.If(self.begins):
             chain = data.View(header(Type.CHAIN), event.header)
-            m.d.sync += [self.count.eq(chain.count), self.commands.eq(0)]
+            m.d.sync += [self.count.eq(chain.count), self.commands.eq(0), self.taken.eq(0)]
         with m.If(dut.take):
-            m.d.sync += self.out.eq(self.out + 1)
+            m.d.sync += [self.out.eq(self.out + 1), self.taken.eq(self.taken + 1)]
             for n, slot in enumerate(self.private):
                 with m.If(self.out == n):
                     m.d.sync += slot.eq(dut.slot)
@@ -88,10 +89,12 @@ class ChainBench:
                         "open_while_waiting_or_committing")
         bench.invariant(~(dut.chain_open & waiting) | ((position == self.out)
                                                        & (self.out < self.count)
+                                                       & (self.out == self.taken)
                                                        & (self.commands == 0)), "data_counted")
         bench.invariant(~self.committing | (self.out == self.count), "commits_with_all_data")
-        bench.invariant(~freeing | ((position == self.out) & (self.out <= g.chain_limit)),
-                        "frees_the_rest")
+        rest = part.tap("count")
+        bench.invariant(~freeing | ((position + self.out == rest) & (rest == self.taken)
+                                    & (rest <= g.chain_limit)), "frees_the_rest")
         bench.invariant(~part.ongoing("FREE_ONE_SLOT") | (self.out != 0), "one_to_free")
         bench.invariant(freeing | dut.chain_open | (self.out == 0), "no_slots_otherwise")
         bench.invariant(self.committing | ~dut.chain_open | (self.commands == 0), "no_commands_yet")
@@ -102,19 +105,22 @@ class ChainBench:
         bench.invariant(~self.walking | ((position == self.commands)
                                          & (self.commands < self.count)), "commands_counted")
         bench.invariant(~self.ending | (self.commands == self.count), "commands_complete")
-        judged = part.ongoing("LOCK_FOR_CHECK", "COMPARE", "JUDGE_CHAIN")
+        judged = part.ongoing("LOCK_FOR_CHECK", "COMPARE", "FETCH_WORST", "JUDGE_CHAIN")
         bench.invariant(~judged | ((part.tap("count") == self.count) & (self.commands == 0)
+                                   & (self.taken == 0)
                                    & (self.count != 0) & (self.count <= g.chain_limit)),
                         "judged_count")
         for n, slot in enumerate(self.private):
             row = part.row("write_set.slots", n)
-            bench.invariant((self.out <= n) | (row == slot), f"slot_{n}_noted")
+            matters = Mux(freeing, (position <= n) & (n < rest), n < self.out)
+            bench.invariant(~matters | (row == slot), f"slot_{n}_noted")
         entry = self.entry = data.View(Entry(g), part.tap("write_set.entry"))
         looked_up = part.ongoing("LOOK_UP_TRACK", "SWAP_SLOTS")
         bench.invariant(~looked_up | (entry.slot == self.slot_of(self.commands)), "entry_is_read")
         bench.invariant(~part.ongoing("FREE_ONE_SLOT")
-                        | (entry.slot == self.slot_of(self.out - 1)), "newest_is_read")
-        locked = part.ongoing(*COMMIT[1:], "COMPARE", "JUDGE_CHAIN", "DISCONNECT_VOLUME")
+                        | (entry.slot == self.slot_of(position)), "oldest_is_read")
+        locked = part.ongoing(*COMMIT[1:], "COMPARE", "FETCH_WORST", "JUDGE_CHAIN",
+                              "DISCONNECT_VOLUME")
         bench.invariant(~locked | tables.held_before, "lock_is_held")
 
     def slot_of(self, number):
@@ -171,7 +177,7 @@ def chain_all_or_nothing(bench):
     aborts = bench.past(dut.chain_open & ~dut.committed) & ~dut.chain_open
     bench.prove(~aborts | bench.past(~c.complete), "a_commit_is_not_aborted")
     bench.prove(~c.freed | c.complete | ((c.out != 0)
-                                         & (dut.free.payload == c.slot_of(c.out - 1))),
+                                         & (dut.free.payload == c.slot_of(c.taken - c.out))),
                 "abort_frees_private_slots")
     bench.prove(~(c.begins | dut.take) | dut.chain_open | (c.out == 0), "all_were_freed")
     bench.prove(~c.begins | ~dut.chain_open, "one_chain_at_a_time")
