@@ -172,8 +172,9 @@ NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %
 # begins with a reset, which sets every state.
 _RECODE_STATES = "setattr -unset init w:*fsm_state"
 
-# Comparing with a constant takes fewer LUTs than a carry chain has bits.
-_COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; "
+# Comparing with a constant takes fewer LUTs than a carry chain has bits, and with a power of two
+# no more than a look at the bits above, which only ``-fine`` sees.
+_COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; opt_expr -fine; "
                     "techmap -map +/cmp2lut.v -D LUT_WIDTH=9; opt_expr")
 
 _SYNTHESIS = {
