@@ -147,6 +147,7 @@ class HostPort(wiring.Component):
         probed = Signal(range(MAX_REGISTERS + 1))
         address = Signal(16)
         after = Signal(g.track_bits + 2)    # first track after those of a READ that is sound
+        m.d.sync += address.eq(reg_read.address + probed)
         m.d.comb += [
             after.eq(read.track[:g.track_bits] + read.count[:g.track_bits + 1]),
             self.registers.we.eq(event.type == Type.REG_WRITE),
@@ -185,7 +186,7 @@ class HostPort(wiring.Component):
 
         with m.FSM():
             with m.State("AWAIT_REQUEST"):
-                m.d.sync += [code.eq(Code.OK), address.eq(reg_read.address), probed.eq(0)]
+                m.d.sync += [code.eq(Code.OK), probed.eq(0)]
                 with m.If(self.events.valid):
                     m.next = "SORT_REQUEST"
             with m.State("SORT_REQUEST"):
@@ -217,11 +218,13 @@ class HostPort(wiring.Component):
                     m.d.comb += start.eq(1)
                     m.next = "TAKE_REQUEST"
 
+            with m.State("FIND_ADDRESS"):
+                m.next = "USE_REGISTER"
             with m.State("USE_REGISTER"):
                 m.d.comb += self.registers.req.eq(1)
                 with m.If(self.registers.ack):
-                    m.d.sync += [code.eq(self.registers.code), address.eq(address + 1),
-                                 probed.eq(probed + 1)]
+                    m.d.sync += [code.eq(self.registers.code), probed.eq(probed + 1)]
+                    m.next = "FIND_ADDRESS"
                     with m.If(self.registers.we | (self.registers.code != Code.OK)
                               | (probed + 1 == reg_read.count)):
                         m.next = "SUBMIT_ANSWER"

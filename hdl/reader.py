@@ -59,25 +59,28 @@ class Reader(wiring.Component):
         g = self.geometry
         offset = Signal(g.offset_bits)
         value = Signal(32)              # rest of the register being sent, or one byte
-        address = Signal(16)
-        left = Signal(8)                # registers still to be sent, with this one
+        address = Signal(16)            # of the register being sent
+        sent = Signal(8)                # registers before it
         part = Signal(2)                # byte of the register
+        after = Signal(8)
+        first, count = self.payload.arg[:16], self.payload.arg[16:]
 
         m.d.comb += [
+            after.eq(sent + 1),
             self.meta.state_addr.eq(self.payload.arg),
             self.memory.addr.eq(Cat(offset, self.pin.slot)),
             self.registers.addr.eq(address),
             self.payload.bytes.payload.data.eq(value[:8]),
         ]
+        m.d.sync += address.eq(first + sent)
         out = self.payload.bytes
         with m.FSM():
             with m.State("AWAIT_START"):
-                m.d.sync += [offset.eq(0), part.eq(0), address.eq(self.payload.arg[:16]),
-                             left.eq(self.payload.arg[16:])]
+                m.d.sync += [offset.eq(0), part.eq(0), sent.eq(0)]
                 with m.If(self.payload.start):
                     m.next = "LOCK_TRACK"
                     with m.If(self.payload.kind == PayloadKind.REGS):
-                        m.next = "READ_REGISTER"
+                        m.next = "FIND_ADDRESS"
 
             with m.State("LOCK_TRACK"):
                 m.d.comb += self.meta.req.eq(1)
@@ -101,18 +104,20 @@ class Reader(wiring.Component):
                         m.d.sync += self.pin.valid.eq(0)
                         m.next = "AWAIT_START"
 
+            with m.State("FIND_ADDRESS"):
+                m.next = "READ_REGISTER"
             with m.State("READ_REGISTER"):
                 m.d.comb += self.registers.req.eq(1)
                 with m.If(self.registers.ack):
                     m.d.sync += value.eq(self.registers.rdata)
                     m.next = "OFFER_REGISTER"
             with m.State("OFFER_REGISTER"):
-                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & (left == 1))]
+                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & (after == count))]
                 with m.If(out.ready):
                     m.d.sync += [value.eq(value >> 8), part.eq(part + 1)]
                     with m.If(part.all()):
-                        m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
-                        m.next = "READ_REGISTER"
+                        m.d.sync += sent.eq(after)
+                        m.next = "FIND_ADDRESS"
                     with m.If(out.payload.last):
                         m.next = "AWAIT_START"
         return m

@@ -245,7 +245,7 @@ class Sequencer(wiring.Component):
             in_flight.eq(next_ - 1 - done[:few]),
             all_sent.eq((next_ - 1 - sent)[:few] == 0),
             done.eq(~not_done),
-            oldest.eq(done + 1),
+            oldest.eq(~(not_done - 1)),
             runs.eq((self.running & here).any()),
         ]
         # A clock behind, and needed later than that; bit 0 makes the carry.
@@ -410,7 +410,8 @@ class Sequencer(wiring.Component):
         """What a commit status means; ``ahead`` groups would be cleared."""
         follows = (flags & TargetFlag.FOLLOWING).any()
         asked = (flags & TargetFlag.ASKED).any()
-        counts = (ahead != 0) & (ahead <= in_flight)
+        few = len(in_flight)
+        counts = (ahead != 0) & ~ahead[few:].any() & (ahead[:few] <= in_flight)
         forged = has(self.mutation, Mutation.STATUS_NOT_MATCHED) & (in_flight != 0)
         with m.If(~ours | ~(follows | asked)):
             m.d.comb += self.request.ask.eq(1)
