@@ -6,7 +6,15 @@ import pytest
 
 from firmware_model import wire
 from host_tools.errors import UsageError
-from host_tools.trials.plan import BAD_ENDS, BY_CHANCE, GEOMETRIES, Trial, geometry_name, make
+from host_tools.trials.plan import (
+    BAD_ENDS,
+    BY_CHANCE,
+    GEOMETRIES,
+    Fault,
+    Trial,
+    geometry_name,
+    make,
+)
 
 SEEDS = range(300)
 
@@ -65,6 +73,14 @@ def test_chains_stay_within_a_set_and_the_limit():
                 continue
             assert len({sets[v] for v, _ in step.places}) <= 1
             assert len(step.places) <= geometry.chain_limit
+
+
+def test_a_trial_is_orderly_if_only_its_host_misbehaves():
+    flood = Fault("host", 5_000, 1, 0, "FLOOD", 20)
+    trial = make(1).without(faults=(flood,))
+    assert trial.orderly
+    for fault in (Fault("restart", 9, 2), Fault("channel", 0, 2, 0, "DELAY", 1)):
+        assert not trial.without(faults=(fault, flood)).orderly
 
 
 def test_bad_chains_break_off_or_are_too_long_or_may_span_sets():
