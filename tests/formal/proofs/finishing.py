@@ -104,8 +104,8 @@ def recovery_ends(bench):
 
 @proof(
     component="hdl.hostport",
-    claim=f"A request is served within {MAX_REGISTERS + 5} clocks. Those do not count in which it "
-          "waits for the register bus, for its answer to be taken, or for the READ before it, "
+    claim=f"A request is served within {2 * MAX_REGISTERS + 4} clocks. Those do not count in which "
+          "it waits for the register bus, for its answer to be taken, or for the READ before it, "
           "which comes to its end with so many tracks.",
     rule="R22: nothing that the host sends hangs the port",
     method=Induction(2),
@@ -127,12 +127,13 @@ def host_port_serves(bench):
     bench.held_until_taken(dut.events, "request_holds")
     bench.assume(~bus.ack | bus.req, "bus_answers_requests")
     bench.assume(~dut.flushed, "session_is_up")
-    most = MAX_REGISTERS + 5
+    most = 2 * MAX_REGISTERS + 4
     measures = {
         "AWAIT_REQUEST": most,
         "SORT_REQUEST": most - 1,
         "CHECK_READ": 3,
-        "USE_REGISTER": MAX_REGISTERS - probed + 3,
+        "FIND_ADDRESS": 2 * (MAX_REGISTERS - probed) + 3,
+        "USE_REGISTER": 2 * (MAX_REGISTERS - probed) + 2,
         "SUBMIT_ANSWER": 2,
         "TAKE_REQUEST": 1,
     }
@@ -144,7 +145,7 @@ def host_port_serves(bench):
     bench.invariant(part.ongoing("AWAIT_REQUEST") | dut.events.valid, "has_a_request")
     bench.invariant(~part.ongoing("SORT_REQUEST", "CHECK_READ") | (probed == 0), "none_read_yet")
     several = (event.type == Type.REG_READ) & (probed < asked) & (asked <= MAX_REGISTERS)
-    bench.invariant(~part.ongoing("USE_REGISTER") | several
+    bench.invariant(~part.ongoing("FIND_ADDRESS", "USE_REGISTER") | several
                     | ((event.type == Type.REG_WRITE) & (probed == 0)), "registers_to_go")
     offers_track = part.tap("merge.busy") & (part.tap("merge.owner") == 1)
     bench.invariant(~offers_track | (left != 0), "offers_tracks_to_go")
