@@ -57,8 +57,10 @@ GEOMETRIES: dict[str, Geometry] = {
 }
 WEIGHTS = {"pair": 15, "line": 10, "trio": 3, "wide": 1, "tight": 11}
 FAULTY_GEOMETRY = "pair"
-# Where there is room for a chain longer than the limit: in a frame, and in the write set.
-FAULTY_GEOMETRIES = {Mutation.LIMIT_NOT_CHECKED: "line"}
+# Where there is room for a chain longer than the limit: in a frame, and in the write set. And where
+# a group has room for several chains: it takes in another one only while a longest one fits.
+FAULTY_GEOMETRIES = {Mutation.LIMIT_NOT_CHECKED: "line", Mutation.COMMIT_NOT_FINISHED: "line",
+                     Mutation.CHAINS_COUNTED_TWICE: "line"}
 
 Place = tuple[int, int]
 

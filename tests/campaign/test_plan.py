@@ -5,6 +5,7 @@ import json
 import pytest
 
 from firmware_model import wire
+from firmware_model.mutations import Mutation
 from host_tools.errors import UsageError
 from host_tools.trials.plan import (
     BAD_ENDS,
@@ -81,6 +82,13 @@ def test_a_trial_is_orderly_if_only_its_host_misbehaves():
     assert trial.orderly
     for fault in (Fault("restart", 9, 2), Fault("channel", 0, 2, 0, "DELAY", 1)):
         assert not trial.without(faults=(fault, flood)).orderly
+
+
+@pytest.mark.parametrize("mutation", [
+    Mutation.COMMIT_NOT_FINISHED, Mutation.CHAINS_COUNTED_TWICE])
+def test_faults_between_the_chains_of_a_group_are_where_groups_have_several(mutation):
+    geometry = GEOMETRIES[make(1, mutation.value).geometry]
+    assert geometry.group_limit > geometry.chain_limit
 
 
 def test_bad_chains_break_off_or_are_too_long_or_may_span_sets():

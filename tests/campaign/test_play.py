@@ -1,6 +1,7 @@
 """Trials on the gateware: sound as it is, and not with a fault in it."""
 
 import collections
+import os
 import random
 from types import SimpleNamespace
 
@@ -66,6 +67,26 @@ def test_a_bad_chain_has_no_effect():
 
 def test_half_a_chain_that_commits_is_seen():
     assert "which no host has sent" in play(torn("abort_commits")).violation
+
+
+@pytest.mark.skipif("FARSIDE_SLOW" not in os.environ, reason="one more build; FARSIDE_SLOW=1")
+@pytest.mark.parametrize(("mutation", "clocks", "message"), [
+    (None, 6, None), (None, 16, None),
+    ("chains_counted_twice", 6, "with 2 chains, is wrong in 0:1, 0:2, 0:3"),
+    ("commit_not_finished", 16, "with 1 chains, is wrong in 0:1, 0:2, 0:3"),
+])
+def test_a_reset_of_the_target_between_two_chains_of_a_group(mutation, clocks, message):
+    steps = (Step("chain", 0, 0, ((0, 0),)), Step("chain", 0, 1, ((0, 1), (0, 2), (0, 3))),
+             Step("destage", 16_000))
+    reset = Fault("restart", 8_000, 1, 1, "AFTER_EVENT", clocks)
+    outcome = play(make(1, mutation).without(
+        geometry="line", steps=steps, faults=(reset,), poll_interval=0, link_baud=250_000,
+        group_timeout=1, mend_at=30_000, depth=8))
+    assert outcome.counts["target restarts"] == 1
+    if message is None:
+        assert outcome.violation is None
+    else:
+        assert message in outcome.violation
 
 
 def test_groups_that_are_sent_again_in_an_orderly_trial_are_seen():
