@@ -104,12 +104,19 @@ def _utilisation(log: str) -> dict[str, Use]:
     return {name: Use(int(used), int(available)) for name, used, available in found}
 
 
-def parts(netlist: Path, depth: int = 3) -> tuple[Part, ...]:
-    """The cells of a synthesised netlist by component, the largest first."""
+def _cells_of(netlist: Path) -> dict[str, Any]:
+    """The cells of a synthesised netlist by name; none if there is no netlist."""
+    if not netlist.exists():
+        return {}
     modules = json.loads(netlist.read_text())["modules"]
     top = next(module for module in modules.values() if module.get("attributes", {}).get("top"))
+    return dict(top["cells"])
+
+
+def parts(cells: dict[str, Any], depth: int = 3) -> tuple[Part, ...]:
+    """The cells of a synthesised netlist by component, the largest first."""
     counts: dict[str, Counter[str]] = {}
-    for name, cell in top["cells"].items():
+    for name, cell in cells.items():
         owner = ".".join(component(name).split(".")[:depth])
         counts.setdefault(owner, Counter())[_kind(cell["type"])] += 1
     found = [Part(name, count["lut"], count["ff"], count["carry"], count["ram"])
@@ -129,11 +136,71 @@ def _kind(cell_type: str) -> str:
     return "other"
 
 
-def _paths(timing: dict[str, Any], count: int = 3) -> list[Path_]:
+# Inputs that an output follows within the clock; a cell of another type begins a way.
+_FOLLOWED = {
+    "LUT4": "ABCD", "PFUMX": ("ALUT", "BLUT", "C0"), "L6MUX21": ("D0", "D1", "SD"),
+    "CCU2C": ("CIN", "A0", "B0", "C0", "D0", "A1", "B1", "C1", "D1"), "TRELLIS_DPR16X4": ("RAD",),
+    "SB_LUT4": ("I0", "I1", "I2", "I3"), "SB_CARRY": ("CI", "I0", "I1"),
+}
+# How long a cell takes, in LUTs with the wire to them. A chain of carries is quick.
+_LUTS_LONG = {"CCU2C": 0.1, "SB_CARRY": 0.1, "PFUMX": 0.2, "L6MUX21": 0.2}
+_BLOCK_RAM_LONG = 4.0
+
+
+class _Ways:
+    """Ways through a synthesised netlist, which must have no loops without a register."""
+
+    def __init__(self, cells: dict[str, Any]) -> None:
+        self._cells = cells
+        self._drivers = {bit: name for name, cell in cells.items()
+                         for port, bits in cell.get("connections", {}).items()
+                         if cell.get("port_directions", {}).get(port) == "output"
+                         for bit in bits}
+        self._known: dict[str, tuple[float, str | None]] = {}
+
+    def _before(self, name: str) -> list[str]:
+        cell = self._cells[name]
+        bits = [bit for port in _FOLLOWED.get(cell["type"], ())
+                for bit in cell["connections"].get(port, ())]
+        return list({self._drivers[bit]: None for bit in bits if bit in self._drivers})
+
+    def to(self, name: str) -> list[str]:
+        """Cells of the longest way that ends with the cell ``name``, which is the last of them;
+        none if there is no such cell."""
+        if name not in self._cells:
+            return []
+        waiting = [name]
+        while waiting:
+            here = waiting[-1]
+            before = self._before(here)
+            missing = [] if here in self._known else [one for one in before
+                                                      if one not in self._known]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            kind = self._cells[here]["type"]
+            own = _BLOCK_RAM_LONG if _kind(kind) == "ram" else _LUTS_LONG.get(kind, 1.0)
+            worst = max(before, key=lambda one: self._known[one][0], default=None)
+            self._known[here] = (own + (self._known[worst][0] if worst else 0.0), worst)
+        way: list[str] = []
+        step: str | None = name
+        while step is not None:
+            way.append(step)
+            step = self._known[step][1]
+        return way[::-1]
+
+
+def _netlist_name(cell: str) -> str:
+    """What a cell was called before nextpnr packed it."""
+    return re.sub(r"(_LC|_COMB|_DFFLC|\$CCU2_COMB[01]|\$nextpnr_\w+)+$", "", cell)
+
+
+def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> list[Path_]:
     """The slowest ways from register to register, each into another component.
 
-    nextpnr describes one path a clock step by step; of the others it says how late they are and
-    which cell the last of them comes from.
+    nextpnr describes one path a clock step by step. Of the others it only says how late they are
+    and which cell comes last: the way to that is the longest one through the netlist ``cells``.
     """
     found = []
     for path in timing.get("critical_paths", []):
@@ -144,14 +211,16 @@ def _paths(timing: dict[str, Any], count: int = 3) -> list[Path_]:
         found.append(Path_(owners[0], component(steps[-1]["to"]["cell"]),
                            sum(step["delay"] for step in steps), tuple(owners[1:])))
     found.sort(key=lambda path: -path.nanoseconds)
-    ends = [(max(end["delay"]), component(net["driver"]), component(end["cell"]))
+    ways = _Ways(cells)
+    ends = [(max(end["delay"]), net["driver"], component(end["cell"]))
             for net in timing.get("detailed_net_timings", [])
             for end in net["endpoints"] if end["event"] != "async"]
     for late, driver, owner in sorted(ends, key=lambda end: -end[0]):
         if len(found) >= count:
             break
         if all(path.end != owner for path in found):
-            found.append(Path_("...", owner, late, (driver,)))
+            way = [component(cell) for cell in ways.to(_netlist_name(driver))] or ["..."]
+            found.append(Path_(way[0], owner, late, (*way[1:], component(driver))))
     return found[:count]
 
 
@@ -163,13 +232,13 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str) ->
     timing_file = folder / "top.report.json"
     timing = json.loads(timing_file.read_text()) if timing_file.exists() else {}
     speeds = [clock["achieved"] for clock in timing.get("fmax", {}).values()]
-    netlist = folder / "top.json"
+    netlist = _cells_of(folder / "top.json")
     return Report(
         board=board.name, role=role, links=geometry.links,
         cells=uses.get(_CELLS[family], Use(0, chip.cells)),
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
         required_mhz=geometry.clock_hz / 1e6, max_mhz=min(speeds, default=0.0),
-        paths=tuple(_paths(timing)),
-        parts=parts(netlist) if netlist.exists() else (),
+        paths=tuple(_paths(timing, netlist)),
+        parts=parts(netlist),
     )
