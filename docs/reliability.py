@@ -165,7 +165,7 @@ def small_worlds(records: Records) -> list[str]:
            "side with its memory kept or lost. On the gateware an event is a clock; there a fault "
            "strikes at every so many clocks of each program and schedule, each kind in turn.", "",
            "```", "python -m tests.exhaustive --record build/reliability/worlds-model.json",
-           "python -m tests.exhaustive --gateware 500 --record build/reliability/"
+           "python -m tests.exhaustive --gateware 10000 --record build/reliability/"
            "worlds-gateware.json", "```", ""]
     rows = []
     for name, record in named(records, "worlds"):
@@ -217,7 +217,7 @@ def fuzz(records: Records) -> list[str]:
            "every receiver: the host lines and the links of both systems, and the host library. "
            "After every thirty of them the receiver answers, and no track has changed that no "
            "chain could have changed ([simulator.md](simulator.md)).", "",
-           "```", "python -m tests.fuzz --seconds 3600 --seed 1 --record build/reliability/"
+           "```", "python -m tests.fuzz --seconds 900 --seed 1 --record build/reliability/"
            "fuzz.json", "```", ""]
     found = named(records, "fuzz")
     if not found:
