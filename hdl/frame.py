@@ -44,22 +44,15 @@ def longest_frame(max_payload):
     return body + -(-body // 254) + 1
 
 
-def counted_once(m, *, bad, good, framing_error):
-    """``bad``, but once for a frame that a byte without a stop bit has cut in two.
+def counted_once(m, *, bad, good, cut):
+    """``bad``, but once for a frame that bytes without a stop bit have cut into pieces.
 
     Such a byte counts as delimiter (hdl/uart.py): it ends the frame that it is in, and what is
     behind it fails as another one. ``bad``, ``good``: a frame of the line ends so.
+    ``cut``, in that clock or before the next end: it was bad, and such a byte is what ended it.
     """
-    cut = Signal()
     is_rest = Signal()
-    with m.If(bad):
-        m.d.sync += is_rest.eq(cut)
-    with m.If(good):
-        m.d.sync += is_rest.eq(0)
-    with m.If(bad | good):
-        m.d.sync += cut.eq(0)
-    with m.If(framing_error):
-        m.d.sync += cut.eq(1)
+    m.d.sync += is_rest.eq((is_rest & ~(bad | good)) | cut)
     return bad & ~is_rest
 
 

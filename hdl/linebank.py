@@ -195,7 +195,7 @@ class LineBank(wiring.Component):
             m.d.sync += ready.eq(1)
         m.d.comb += [ferry.ready.eq(ready), processor.index_we.eq(out("index"))]
 
-        framing, unit = self._attach_lines(m, ferry)
+        unit = self._attach_lines(m, ferry)
         cleared = {name: on_line("clear") & argument[bit].replicate(count)
                    for bit, name in enumerate(CLEAR)}
         units, wholes, renews = (Signal(count, name=name) for name in ("units", "wholes", "renews"))
@@ -210,7 +210,8 @@ class LineBank(wiring.Component):
         m.submodules.receiver = receiver = FrameReceiver(self._max_payload,
                                                          check_crc=self._checks_crc(on_rx))
         rx_open = Signal()
-        rx_active, rx_place, decided = self._read_ring(m, ferry, receiver, rx_line, out, value)
+        rx_active, rx_place, decided, rx_empty = self._read_ring(m, ferry, receiver, rx_line, out,
+                                                                value)
         kept = Signal()
         with m.If(out("rx_start")):
             m.d.sync += [rx_open.eq(1), rx_line.eq(line)]
@@ -313,9 +314,11 @@ class LineBank(wiring.Component):
             ]
             for bit, counted in enumerate(COUNTED):
                 m.d.comb += port.counts[counted].eq(counts[bit] & here[n])
+            was_bad = Signal(name=f"was_bad_{n}")
+            bad, good = receiver.bad & on_rx[n], receiver.frame.valid & on_rx[n]
+            m.d.sync += was_bad.eq((was_bad | bad) & ~good)
             m.d.comb += port.counts.bad_frames.eq(counted_once(
-                m, bad=receiver.bad & on_rx[n], good=receiver.frame.valid & on_rx[n],
-                framing_error=framing[n]))
+                m, bad=bad, good=good, cut=rx_empty & on_rx[n] & was_bad))
 
         # -- what the program asks ---------------------------------------------------------------
 
@@ -372,8 +375,8 @@ class LineBank(wiring.Component):
         return m
 
     def _attach_lines(self, m, ferry):
-        """A receiver and a transmitter a line; bytes without stop bit, and units of time."""
-        framing, unit = Signal(len(self.lines)), Signal(len(self.lines))
+        """A receiver and a transmitter a line; returns units of time."""
+        unit = Signal(len(self.lines))
         for n in range(len(self.lines)):
             m.submodules[f"uart_rx_{n}"] = uart_rx = UartRx(self._divisor_bits)
             m.submodules[f"uart_tx_{n}"] = uart_tx = UartTx(self._divisor_bits)
@@ -385,21 +388,25 @@ class LineBank(wiring.Component):
                 uart_rx.divisor.eq(self.divisor[n]),
                 uart_tx.divisor.eq(self.divisor[n]),
                 self.tx[n].eq(uart_tx.tx),
-                framing[n].eq(uart_rx.framing_error),
+                ferry.cuts[n].eq(uart_rx.framing_error),
                 timer.tick.eq(uart_tx.tick),
                 unit[n].eq(timer.unit),
             ]
-        return framing, unit
+        return unit
 
     def _checks_crc(self, on_rx):
         ordered = Cat(Const(kind.ordered, 1) for kind in self.lines)
         return Value.cast(self._check_crc) | (on_rx & ordered).any()
 
     def _read_ring(self, m, ferry, receiver, rx_line, out, start):
-        """From ``rx_start`` to the frame's delimiter, with a stop where the payload begins."""
+        """From ``rx_start`` to the frame's delimiter, with a stop where the payload begins.
+
+        Returns whether that is under way, the place of the next byte, whether the payload has been
+        decided about, and, for one clock, that there is nothing before the delimiter.
+        """
         m.submodules.decoder = decoder = CobsDecoder()
         connect(m, decoder.o, receiver.i)
-        active, has_byte, decided = Signal(), Signal(), Signal()
+        active, has_byte, decided, empty = Signal(), Signal(), Signal(), Signal()
         place = Signal(RING_BITS)
         m.d.comb += [
             ferry.take_addr.eq(Cat(place, rx_line)),
@@ -412,11 +419,12 @@ class LineBank(wiring.Component):
             m.d.sync += [has_byte.eq(0), place.eq(place + 1)]
             with m.If(ferry.take_data == wire.DELIMITER):
                 m.d.sync += active.eq(0)
+                m.d.comb += empty.eq(~decoder.o.valid)
         with m.If(out("rx_start")):
             m.d.sync += [active.eq(1), decided.eq(0), place.eq(start)]
         with m.If(out("decide")):
             m.d.sync += decided.eq(1)
-        return active, place, decided
+        return active, place, decided, empty
 
     def _offer_events(self, m, frame, offer):
         """From the frame received, or from a place of their own; lines whose Event waits."""

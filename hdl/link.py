@@ -220,8 +220,11 @@ class LinkEngine(wiring.Component):
             uart_rx.rx.eq(self.rx),
             uart_rx.divisor.eq(self.divisor),
         ]
+        broken = Signal()           # a byte without a stop bit ends what is being received
+        ended = receiver.bad | receiver.frame.valid
+        m.d.sync += broken.eq((broken & ~ended) | uart_rx.framing_error)
         m.d.comb += self.bad_frame.eq(counted_once(
-            m, bad=receiver.bad, good=receiver.frame.valid, framing_error=uart_rx.framing_error))
+            m, bad=receiver.bad, good=receiver.frame.valid, cut=receiver.bad & broken))
 
         # -- line out ----------------------------------------------------------------------
 

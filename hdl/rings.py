@@ -31,6 +31,9 @@ class Ferry(wiring.Component):
     clocks, a byte. A received byte that finds its ring full is dropped, with ``overflow``. Nothing
     is carried before ``ready``, when those words mean something.
 
+    A delimiter that is a byte without a stop bit is stored twice. So whoever reads the ring sees
+    that it has cut a frame: an empty one follows.
+
     Parameters
     ----------
     lines : int
@@ -39,7 +42,10 @@ class Ferry(wiring.Component):
     -------
     ready : In(1)
     rx : In(stream.Signature(8, always_ready=True)).array(lines)
-        From receivers, at least 8 * 2 * lines clocks apart.
+        From receivers, at least 8 * 2 * lines clocks apart; twice that after one that is stored
+        twice.
+    cuts : In(lines)
+        With a byte of ``rx``: it is to be stored twice.
     tx : Out(stream.Signature(8)).array(lines)
         To transmitters.
     overflow : Out(lines)
@@ -60,6 +66,7 @@ class Ferry(wiring.Component):
         super().__init__({
             "ready": In(1),
             "rx": In(stream.Signature(8, always_ready=True)).array(lines),
+            "cuts": In(lines),
             "tx": Out(stream.Signature(8)).array(lines),
             "overflow": Out(lines),
             "whole": Out(lines),
@@ -85,6 +92,7 @@ class Ferry(wiring.Component):
         # -- one byte in hand for each line and direction --------------------------------------
 
         arrived = Signal(self.lines)        # waits to be stored
+        twice = Signal(self.lines)          # ... and once more
         alive = Signal(self.lines)          # the ring to the line is not known to be empty
         byte = Array(Signal(8, name=f"byte_{n}") for n in range(self.lines))
         stored, dry, given = (Signal(self.lines, name=name) for name in ("stored", "dry", "given"))
@@ -97,9 +105,11 @@ class Ferry(wiring.Component):
             with m.If(given[n]):
                 m.d.sync += [tx.valid.eq(1), tx.payload.eq(fetch.data)]
             m.d.comb += wanting[n].eq(alive[n] & ~tx.valid)
+        carrying = self.ready.replicate(self.lines)
         m.d.sync += [
-            arrived.eq((arrived & ~stored)
-                       | (Cat(rx.valid for rx in self.rx) & self.ready.replicate(self.lines))),
+            twice.eq((twice & ~stored) | (self.cuts & carrying)),
+            arrived.eq((arrived & ~(stored & ~twice))
+                       | (Cat(rx.valid for rx in self.rx) & carrying)),
             alive.eq((alive & ~dry) | self.wake),
         ]
 

@@ -66,6 +66,29 @@ class Bench:
         run(self.dut, bench, monitors=[self.state.serve], limit=limit)
 
 
+def test_a_byte_without_stop_bit_is_stored_twice():
+    bench = Bench()
+    ferry = bench.dut
+
+    async def play(ctx):
+        ctx.set(ferry.ready, 1)
+        for turn in range(3):
+            ctx.set(ferry.cuts, 0b010 if turn == 1 else 0)
+            for rx in ferry.rx:
+                ctx.set(rx.payload, 0 if turn == 1 else turn)
+                ctx.set(rx.valid, 1)
+            await ctx.tick()
+            ctx.set(ferry.cuts, 0)
+            for rx in ferry.rx:
+                ctx.set(rx.valid, 0)
+            await ctx.tick().repeat(8 * 2 * 3 * (1 + (turn == 1)))
+        assert await bench.ring(ctx, 0, 3) == await bench.ring(ctx, 2, 3) == [0, 0, 2]
+        assert await bench.ring(ctx, 1, 4) == [0, 0, 0, 2]
+        assert [bench.word(line, RingWord.RX_WHOLE) for line in range(3)] == [2, 3, 2]
+
+    bench.run(play)
+
+
 def test_received_bytes_go_to_their_rings():
     bench = Bench()
     sent = [[1, 2, 0, 3, 4], [5, 6, 7, 8, 0], [9, 9, 9, 9, 9]]
