@@ -286,6 +286,7 @@ def test_malformed_frames_are_dropped(type_, payload, fields):
 
     async def testbench(ctx):
         await bench.data(ctx, 1, 0, 0)      # what must stay as it is
+        await bench.settle(ctx)
         before = [await bench.tables.state(ctx, i) for i in range(1 << G.track_index_bits)]
         links = [await bench.tables.link(ctx, i) for i in range(1 << G.track_index_bits)]
         await bench.frame(ctx, type_, payload, link=1, **fields)
