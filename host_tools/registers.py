@@ -13,7 +13,7 @@ from firmware_model import wire
 from firmware_model.geometry import Geometry
 
 from .channels import LinkControl
-from .errors import BoardError, UsageError
+from .errors import BoardError, ProtocolError, UsageError
 from .stats import SetPage, Stats
 
 REGISTERS = {register.name: register for register in wire.REGISTERS}
@@ -124,10 +124,18 @@ class Registers:
             sets=[SetPage(set_, tuple(words)) for set_, words in enumerate(pages)])
 
     def read_volume_sets(self) -> list[int]:
-        """Consistency set of each volume; a target does not know, and assumes those at reset."""
+        """Consistency set of each volume; a target does not know, and assumes those at reset.
+
+        Raises ProtocolError if a volume is said to be in a set that the board has not.
+        """
         if self.role != wire.Role.SOURCE:
             return [self.geometry.initial_set(v) for v in range(self.geometry.volumes)]
-        return self.registers(wire.Reg.VOLUME_SET, self.geometry.volumes)
+        sets = self.registers(wire.Reg.VOLUME_SET, self.geometry.volumes)
+        for volume, set_ in enumerate(sets):
+            if set_ >= self.geometry.sets:
+                raise ProtocolError(f"{self.name} says that volume {volume} is in set {set_}, and "
+                                    f"has sets 0..{self.geometry.sets - 1} only")
+        return sets
 
     def link(self, number: int, towards: str = "both") -> LinkControl:
         """The channel emulator of one link: cut it, restore it, delay it, disturb it."""

@@ -26,6 +26,11 @@ def test_malformed_input(name):
     assert sum(run_case(name, seed, number) for number in range(SHORT[name])) > 0
 
 
+def test_a_volume_in_a_set_that_is_not_there():
+    """A board that said so once made the library fall over at the next chain."""
+    assert run_case("library", 1, 7103) > 0
+
+
 @pytest.mark.parametrize("name", ["host", "link", "answers"])
 def test_the_corpus_is_made_of_frames(name):
     frames = corpus(name)
