@@ -217,7 +217,7 @@ def fuzz(records: Records) -> list[str]:
            "every receiver: the host lines and the links of both systems, and the host library. "
            "After every thirty of them the receiver answers, and no track has changed that no "
            "chain could have changed ([simulator.md](simulator.md)).", "",
-           "```", "python -m tests.fuzz --seconds 900 --seed 1 --record build/reliability/"
+           "```", "python -m tests.fuzz --seconds 240 --seed 1 --record build/reliability/"
            "fuzz.json", "```", ""]
     found = named(records, "fuzz")
     if not found:
