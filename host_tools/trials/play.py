@@ -116,8 +116,7 @@ class _Client(JudgedClient):
 
     def _flood(self) -> None:
         """More questions at once than the board has room for, and some that are none."""
-        # Not while a chain is going out, nor while a volume may be moving: which chain is bad then?
-        if not self._world.flood or not self.peer.up or self._open is not None or self._requests:
+        if not self._world.flood or not self.can_send_bad_chain():
             return
         self.send_bad_chain([(v, 0) for v in range(self.geometry.volumes)])     # maybe of many sets
         self.send_bad_chain([(0, n % self.geometry.tracks_per_volume)
@@ -132,7 +131,8 @@ class _Client(JudgedClient):
         self._world.flood = 0
 
     def can_send_bad_chain(self) -> bool:
-        """Not while another chain is going out, nor while a volume may be moving."""
+        """Not while another chain is going out, nor while a volume may be moving: which chain is
+        bad then?"""
         return self.peer.up and self._open is None and not self._requests
 
     def send_bad_chain(self, places: Sequence[Place], sent: int | None = None,
