@@ -139,17 +139,22 @@ def a_target_that_lost_its_memory_is_resynchronised(world: World) -> None:
     assert world.counter(Counter.RECOVERIES, "target") == 0
 
 
-@scenario("R02", "R21", requires=["restart"])
-def a_torn_target_says_so(world: World) -> None:
-    """A resynchronisation that cannot go on: the set's page and every read say INCONSISTENT."""
-    fill(world, "before")
+def hold_torn_target(world: World, sets: list[int]) -> None:
+    """The target loses its memory, and is held where all of ``sets`` are being resynchronised."""
     world.cut_all()
     world.quiesce()
     world.restart("target", keep=False)
     world.hold(True)
     world.restore_all()
     world.wait_until(lambda: all(world.flags(s, "target") & TargetFlag.INCONSISTENT
-                                 for s in (0, 1)), "both sets that were used begin")
+                                 for s in sets), f"sets {sets} begin")
+
+
+@scenario("R02", "R21", requires=["restart"])
+def a_torn_target_says_so(world: World) -> None:
+    """A resynchronisation that cannot go on: the set's page and every read say INCONSISTENT."""
+    fill(world, "before")
+    hold_torn_target(world, [0, 1])
     world.quiesce()
     assert world.read_says_inconsistent(0)
     assert world.flags(0, "source") & SourceFlag.RESYNC
@@ -167,13 +172,7 @@ def a_set_that_is_whole_is_not_marked_for_another(world: World) -> None:
     fill(world, "before")
     assert world.assign(4, 2) is Code.OK
     places = [(0, 0), (3, 1), (4, 2)]       # a volume of each set
-    world.cut_all()
-    world.quiesce()
-    world.restart("target", keep=False)
-    world.hold(True)
-    world.restore_all()
-    world.wait_until(lambda: all(world.flags(s, "target") & TargetFlag.INCONSISTENT
-                                 for _, s in places), "all sets begin")
+    hold_torn_target(world, [s for _, s in places])
     spared = False
     for _ in range(400):
         world.hold(False)
