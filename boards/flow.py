@@ -164,7 +164,7 @@ def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None
 
 
 # No memory of this design is read for good where it is written in the same clock: each says so,
-# and `tests/gateware/test_garbled.py` plays scenarios with garbage in that case. Amaranth can
+# and `tests/gateware/test_scenarios_cocotb.py` plays with garbage in that case. Amaranth can
 # only promise old data, which costs every block RAM a comparator and a second set of registers.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 

@@ -24,19 +24,21 @@ class CocotbFailure(AssertionError):
 def run(module: str, geometry: Geometry, directory: Path, *, top: str = "sim.bridge:BridgedBoard",
         mutation: str | None = None, seed: int | None = None, testcase: str | None = None,
         environment: dict[str, str] | None = None, waves: Path | None = None,
-        expose: bool = False) -> list[str]:
+        expose: bool = False, garbled: bool = False) -> list[str]:
     """Run the cocotb tests of ``module`` on ``top``; returns the names of those that passed.
 
     ``directory`` takes results and log. ``testcase`` picks tests by regular expression, ``seed``
-    is cocotb's random seed, ``environment`` is seen by the test. Builds are shared with every
-    other run of the same gateware. Raises :class:`CocotbFailure`, also if no test ran at all.
+    is cocotb's random seed, ``environment`` is seen by the test; ``garbled`` see
+    :mod:`sim.garble`. Builds are shared with every other run of the same gateware. Raises
+    :class:`CocotbFailure`, also if no test ran at all.
     """
     try:
         from cocotb_tools.runner import get_runner
     except ImportError:
         raise BuildError("cocotb is missing: pip install 'farside[test]'") from None
     trace = waves.suffix[1:] if waves is not None else ""
-    made = build(Spec(geometry, mutation, top=top, flow="cocotb", trace=trace, expose=expose))
+    made = build(Spec(geometry, mutation, top=top, flow="cocotb", trace=trace, expose=expose,
+                      garbled=garbled))
     directory.mkdir(parents=True, exist_ok=True)
     results, log = directory / "results.xml", directory / "simulator.log"
     settings = {

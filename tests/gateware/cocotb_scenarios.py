@@ -1,7 +1,8 @@
-"""One shared scenario on the board under cocotb; run by test_scenarios_cocotb.py.
+"""One shared scenario, or random program, on the board under cocotb; run by
+test_scenarios_cocotb.py.
 
-The scenario is blocking code in a thread of its own. It drives the host library, whose transports
-are the simulated UARTs; simulated time passes only while the library waits.
+It is blocking code in a thread of its own. It drives the host library, whose transports are the
+simulated UARTs; simulated time passes only while the library waits.
 """
 
 import faulthandler
@@ -13,11 +14,18 @@ from cocotb.task import bridge
 from cocotb.utils import get_sim_time
 
 from sim.cocotb_uart import Bridge, CocotbTransport, start_board
-from tests.scenarios import basic, mirroring, restarts  # noqa: F401 - they register their scenarios
+from tests.scenarios import (  # noqa: F401 - they register their scenarios
+    basic,
+    generator,
+    mirroring,
+    restarts,
+)
 from tests.scenarios.gateware_world import GatewareWorld
 from tests.scenarios.world import GEOMETRY, SCENARIOS
 
 NAME = "FARSIDE_SCENARIO"
+SEED = "FARSIDE_PROGRAM"    # instead of a name
+PROGRAM_LENGTH = 25
 SIMULATED_SECONDS = 30      # ten times what the longest takes
 WALL_SECONDS = 300          # on a loaded machine; the process ends then, whatever it does
 
@@ -30,7 +38,11 @@ async def scenario(dut):
     source, target = (CocotbTransport(Bridge(dut, name)) for name in ("source", "target"))
 
     def play():
-        SCENARIOS[os.environ[NAME]](GatewareWorld(source, target, thorough=False))
+        world = GatewareWorld(source, target, thorough=False)
+        if SEED in os.environ:
+            generator.play(world, int(os.environ[SEED]), PROGRAM_LENGTH)
+        else:
+            SCENARIOS[os.environ[NAME]](world)
 
     await bridge(play)()
     clocks = get_sim_time("sec") * GEOMETRY.clock_hz

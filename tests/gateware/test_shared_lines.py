@@ -1,7 +1,7 @@
 """Scenarios with one engine for all lines of each system, on the fastest lines that it serves.
 
-Reads of block RAM while it is written say nothing true here, as in :mod:`.test_garbled`: the
-engine's state lies there.
+Reads of block RAM while it is written say nothing true here, as in
+:mod:`.test_scenarios_cocotb`: the engine's state lies there.
 """
 
 import pytest
