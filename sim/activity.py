@@ -29,6 +29,7 @@ from pathlib import Path
 __all__ = ["Unexpected", "add_filter"]
 
 FILES = 4                   # so that several compilers can share the work
+HEADER = "farside.h"        # what all of them see
 LOCALS = "farside_locals."  # where variables of Verilator's functions live on between clocks
 
 
@@ -472,18 +473,20 @@ def add_filter(directory: Path, prefix: str) -> int:
             lines.append(f"    {wake(woken)}")
         return "\n".join([*lines, "}", ""])
 
-    head = [f'#include "{prefix}__pch.h"', "#include <cstring>", _PRELUDE,
+    head = ["#pragma once", f'#include "{prefix}__pch.h"', "#include <cstring>", _PRELUDE,
             *sorted(design.externs), f"extern unsigned long long farside_active[{words}];",
             "extern struct farside_locals_t {",
             *(f"    {kind} {name};" for name, kind in sorted(design.locals.items())),
-            "} farside_locals;"]
+            "} farside_locals;", ""]
+    (directory / HEADER).write_text("\n".join(head))
+    include = f'#include "{HEADER}"'
     parts: list[list[str]] = [[] for _ in range(FILES)]
     for index, chunk in enumerate(chunks):
         parts[index * FILES // len(chunks)].append(emit(index, chunk))
     for part, texts in enumerate(parts):
-        (directory / f"farside_chunks_{part}.cpp").write_text("\n".join([*head, *texts]))
+        (directory / f"farside_chunks_{part}.cpp").write_text("\n".join([include, *texts]))
     (directory / "farside_edge.cpp").write_text(
-        "\n".join([*head, *_edge(design, chunks, readers, reference, wake, words)]))
+        "\n".join([include, *_edge(design, chunks, readers, reference, wake, words)]))
 
     first, *others = design.functions
     for path, text in design.files.items():

@@ -53,6 +53,8 @@ COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEX
 FLOWS = ("board", "native", "cocotb")
 FAMILIES = ("ice40", "ecp5")    # whose cells a netlist can be made of
 
+SLOW = "__Slow"         # how Verilator names what runs only once, at the start
+
 # A library: nothing in it can be bound to what another board's library defines.
 LIBRARY_FLAGS = ("-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
 
@@ -265,17 +267,34 @@ def _run(command: Sequence[str | Path], what: str, log: Path, **env: str) -> Non
 
 
 def _compile(tools: _Tools, sources: Sequence[Path], into: Path, flags: Sequence[str]) -> None:
-    """Compile ``sources`` to objects, the largest first, one compiler a core."""
+    """Compile ``sources`` to objects, in this order, one compiler a core."""
 
     def one(source: Path) -> None:
-        # Verilator names what runs only once, at the start, so.
-        speed = ["-O0"] if source.stem.endswith("__Slow") else []
+        speed = ["-O0"] if source.stem.endswith(SLOW) else []
         _run([tools.compiler, *COMMON_FLAGS, *flags, *speed, "-I", tools.include,
               "-I", tools.include / "vltstd", "-c", source, "-o", into / f"{source.stem}.o"],
              f"compiling {source.name}", into / f"{source.stem}.log")
 
     with ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(one, sorted(sources, key=lambda path: -path.stat().st_size)))
+        list(pool.map(one, sources))
+
+
+def _pack(sources: Sequence[Path], into: Path) -> list[Path]:
+    """Few files that include all of ``sources``, alike in size: reading Verilator's headers takes a
+    compiler a second, which is as long as most of what it generates takes."""
+    slow = [path for path in sources if path.stem.endswith(SLOW)]
+    fast: list[list[Path]] = [[] for _ in range(JOBS)]
+    for path in sorted(set(sources) - set(slow), key=_size, reverse=True):
+        min(fast, key=lambda pack: sum(map(_size, pack))).append(path)
+    packs = {f"pack_{number}.cc": pack for number, pack in enumerate(fast)}
+    packs[f"pack{SLOW}.cc"] = slow
+    for name, pack in packs.items():
+        (into / name).write_text("".join(f'#include "{path}"\n' for path in pack))
+    return [into / name for name in packs]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 # -- the steps -----------------------------------------------------------------------------
@@ -457,7 +476,7 @@ def _make_model(spec: Spec, tools: _Tools, design: Path, objects: Sequence[Path]
                  "-lcocotbvpi_verilator"]
     else:
         _list_memories(generated)
-    _compile(tools, [*generated.glob("*.cpp"), main], generated, flags)
+    _compile(tools, _pack([*generated.glob("*.cpp"), main], generated), generated, flags)
     if spec.flow == "native":
         link += ["-shared", "-Wl,-Bsymbolic"]
     _run([tools.compiler, *generated.glob("*.o"), *objects, "-o", scratch / _product(spec), *link],
