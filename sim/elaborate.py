@@ -7,6 +7,7 @@ when the cache has nothing to offer.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import re
 from collections.abc import Iterator
@@ -36,7 +37,25 @@ class Elaborated:
 def elaborate(top: str, geometry: Geometry, mutation: str | None) -> Elaborated:
     """Elaborate the class that ``top`` (``module:class``) names."""
     module, _, name = top.partition(":")
-    component = getattr(importlib.import_module(module), name)(geometry, mutation)
+    with uncollected():
+        return _elaborate(getattr(importlib.import_module(module), name)(geometry, mutation))
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection: nothing of a design can go before the design does, and to look
+    again and again through its millions of objects is nearly half of the time that Amaranth takes.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _elaborate(component: wiring.Component) -> Elaborated:
     fragment = Fragment.get(component, None)
     # A simulation starts with every register at its initial value, so it needs no reset; without
     # one it has a multiplexer less in front of every register, and runs faster.

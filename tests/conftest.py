@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from tests.requirements import REQUIREMENTS
+
+# Python's collector looks around after each 700 new objects, and Amaranth makes millions that stay:
+# a twentieth of the time of these tests.
+gc.set_threshold(50_000, 20, 20)
 
 _shown: dict[str, set[str]] = defaultdict(set)
 
