@@ -311,6 +311,8 @@ class NativeBoard:
         Another line rate of the links than the geometry's.
     mutation : Mutation or None
         A deliberate fault, for mutation tests only.
+    faulty : bool
+        Take the gateware that can have a mutation, which is the same to the clock, also without.
     waves : path or None
         Write waveforms there, ``.vcd`` or ``.fst``; complete after :meth:`close`.
     waves_start : int
@@ -333,15 +335,16 @@ class NativeBoard:
 
     def __init__(self, geometry: Geometry, *, seed: int = 1, delay: int = 0, byte_error: int = 0,
                  frame_loss: int = 0, link_baud: int | None = None,
-                 mutation: Mutation | None = None, waves: str | os.PathLike[str] | None = None,
-                 waves_start: int = 0, progress: Callable[[str], None] | None = None) -> None:
+                 mutation: Mutation | None = None, faulty: bool = False,
+                 waves: str | os.PathLike[str] | None = None, waves_start: int = 0,
+                 progress: Callable[[str], None] | None = None) -> None:
         self.geometry = geometry
         path = Path(waves) if waves is not None else None
         if path is not None and path.suffix not in (".vcd", ".fst"):
             raise SimulationError(f"waveform file {path} must end in .vcd or .fst")
         self._library = library = _Library.load(
-            _spec(geometry, mutation is not None, path.suffix[1:] if path is not None else ""),
-            progress)
+            _spec(geometry, faulty or mutation is not None,
+                  path.suffix[1:] if path is not None else ""), progress)
         self._library.owner = weakref.ref(self)
         self._functions = self._library.functions
         self._generation = [0, 0]

@@ -94,7 +94,8 @@ class NativeWorld(GatewareWorld):
 
     def __init__(self, *, geometry: Geometry = GEOMETRY, seed: int = 1,
                  mutation: Mutation | None = None, limit: int = MAX_CLOCKS) -> None:
-        self.board = NativeBoard(geometry, seed=seed, mutation=mutation)
+        # One build for scenarios and mutations.
+        self.board = NativeBoard(geometry, seed=seed, mutation=mutation, faulty=True)
         self._clockwork = Clockwork(self.board, seed, limit)
         self._watching = False
         self._settings: dict[Callable[[bool], None], bool] = {}
