@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import logging
 import sys
@@ -26,7 +27,12 @@ from .worlds import Program, Violation, programs
 # What interleavings() can take whole: every order of events, with one fault and without.
 SMALLEST: tuple[tuple[Program, int], ...] = ((((0, (0,)),), 0), (((0, (0,)), (1, (0,))), 0))
 
+# Each exploration of the gateware begins so many clocks later than the one before, and with the
+# next kind of fault: a prime, so that clocks and kinds meet in every way.
+LATER = 1_009
+
 Job = tuple[Program, str | int]
+GatewareJob = tuple[Program, str, int]      # and the turn with which it begins
 
 
 def on_model(job: Job) -> worlds.Tally:
@@ -36,15 +42,15 @@ def on_model(job: Job) -> worlds.Tally:
     return worlds.explore(program, worlds.SCHEDULES[how])
 
 
-def on_gateware(every: int, turn: int, job: Job) -> Any:
+def on_gateware(every: int, job: GatewareJob) -> Any:
     from . import gateware
 
     logging.getLogger("farside").setLevel(logging.ERROR)    # resets end sessions, on purpose
-    program, how = job
-    return gateware.explore(program, str(how), every=every, turn=turn)
+    program, schedule, turn = job
+    return gateware.explore(program, schedule, every=every, turn=turn)
 
 
-def work(player: Callable[[Job], Any], job: Job) -> Any:
+def work(player: Callable[[Any], Any], job: Any) -> Any:
     try:
         return player(job)
     except Violation as error:
@@ -59,7 +65,7 @@ def bar(done: int, total: int, began: float, tally: Any) -> None:
           f"{left / 60:.0f} minutes left ", end="", file=sys.stderr, flush=True)
 
 
-def share(player: Callable[[Job], Any], jobs: Sequence[Job], workers: int, tally: Any,
+def share(player: Callable[[Any], Any], jobs: Sequence[Any], workers: int, tally: Any,
           began: float) -> str | None:
     """Play all jobs and add them up; the first violation ends it."""
     with ProcessPoolExecutor(workers) as pool:
@@ -97,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [p for n in range(1, options.chains + 1)
               for p in programs(n)][int(first) - 1::int(every)]
     if options.gateware is None:
-        player: Callable[[Job], Any] = on_model
-        jobs: list[Job] = [(p, s) for p in chosen for s in worlds.SCHEDULES]
+        player: Callable[[Any], Any] = on_model
+        jobs: list[Any] = [(p, s) for p in chosen for s in worlds.SCHEDULES]
         jobs += SMALLEST if options.part == "1/1" else ()
         tally: Any = worlds.Tally()
     else:
@@ -109,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         prepare(GEOMETRIES[gateware.GEOMETRY], progress=lambda stage: print(f"{stage} the board",
                                                                 file=sys.stderr))
-        player = functools.partial(on_gateware, options.gateware, options.turn)
-        jobs = [(p, s) for p in chosen for s in gateware.SCHEDULES]
+        player = functools.partial(on_gateware, options.gateware)
+        jobs = [(p, s, options.turn + LATER * number) for number, (p, s) in enumerate(
+            itertools.product(chosen, gateware.SCHEDULES))]
         tally = gateware.Tally()
     began = time.monotonic()
     violation = share(player, jobs, options.workers, tally, began)
