@@ -37,10 +37,12 @@ def _geometry(**sizes: int) -> Geometry:
 
 # Each is compiled once. They differ in all that shapes the gateware: one link and many, numbers
 # that are no powers of two, no room to spare, one group in flight. What costs most clocks is where
-# a clock costs least: long tracks and windows on the single link.
+# a clock costs least: long tracks and windows on the single link. A group takes in another chain
+# only while a longest one fits, so the chain limit has to be below Geometry.group_limit somewhere:
+# below 5 at 16 bytes a track.
 GEOMETRIES: dict[str, Geometry] = {
     "pair": _geometry(volumes=3, tracks_per_volume=5, track_bytes=16, sets=2, links=2,
-                      chain_limit=5, spare_slots=10, staging_slots=8, groups_in_flight=4,
+                      chain_limit=3, spare_slots=10, staging_slots=8, groups_in_flight=4,
                       window=8, volumes_per_set=3),
     "line": _geometry(volumes=2, tracks_per_volume=7, track_bytes=32, sets=1, links=1,
                       chain_limit=7, spare_slots=10, staging_slots=10, groups_in_flight=2,
@@ -49,18 +51,14 @@ GEOMETRIES: dict[str, Geometry] = {
                       chain_limit=4, spare_slots=9, staging_slots=20, groups_in_flight=4,
                       window=4, volumes_per_set=2),
     "wide": _geometry(volumes=4, tracks_per_volume=6, track_bytes=16, sets=4, links=4,
-                      chain_limit=5, spare_slots=12, staging_slots=30, groups_in_flight=2,
+                      chain_limit=4, spare_slots=12, staging_slots=30, groups_in_flight=2,
                       window=4, volumes_per_set=2),
     "tight": _geometry(volumes=2, tracks_per_volume=6, track_bytes=16, sets=2, links=2,
                        chain_limit=5, spare_slots=7, staging_slots=5, groups_in_flight=1,
                        window=4, volumes_per_set=1),
 }
 WEIGHTS = {"pair": 15, "line": 10, "trio": 3, "wide": 1, "tight": 11}
-FAULTY_GEOMETRY = "pair"
-# Where there is room for a chain longer than the limit: in a frame, and in the write set. And where
-# a group has room for several chains: it takes in another one only while a longest one fits.
-FAULTY_GEOMETRIES = {Mutation.LIMIT_NOT_CHECKED: "line", Mutation.COMMIT_NOT_FINISHED: "line",
-                     Mutation.CHAINS_COUNTED_TWICE: "line"}
+FAULTY_GEOMETRY = "pair"    # room in frame and write set for a chain that is longer than the limit
 
 Place = tuple[int, int]
 
@@ -91,7 +89,8 @@ class Fault:
     ``channel`` writes ``value`` to register ``name`` of the channel emulator of link ``number``.
     ``restart`` resets the source (``number`` 0) or target (1); with ``value`` 1 its memory is lost.
     Named AFTER_EVENT it does so, keeping the memory, ``value`` clocks after the next thing that is
-    looked at on that side: in the middle of what follows a commit or a cut.
+    looked at on that side: in the middle of what follows a commit or a cut. Named WITHIN_GROUP it
+    does so ``value`` clocks after a chain of the target that is not the last of its group.
     ``host`` befalls the host's line: NOISE damages pieces of what is on it with the chance
     ``value``, UNPLUGGED (1, then 0) nothing passes, GARBAGE is ``value`` bytes at random, FLOOD
     that many requests at once; at GONE its program ends, and another comes after ``value`` clocks.
@@ -168,9 +167,7 @@ class Trial:
 
 def geometry_name(seed: int, mutation: str | None = None) -> str:
     """Of the trial of a seed. Deliberate faults are in one geometry only: it is compiled once."""
-    if mutation is None:
-        return _chance(seed)[1]
-    return FAULTY_GEOMETRIES.get(Mutation(mutation), FAULTY_GEOMETRY)
+    return FAULTY_GEOMETRY if mutation is not None else _chance(seed)[1]
 
 
 def _chance(seed: int) -> tuple[random.Random, str]:
@@ -232,24 +229,25 @@ BAD_ENDS = ("a WRITE out of turn", "a WRITE too short", "a chain of nothing")
 
 def _bad_chain(chance: random.Random, geometry: Geometry, at: int) -> Step:
     """One that breaks off, is too long, or spans sets if its volumes do."""
-    count = chance.randint(2, geometry.chain_limit)
-    volumes = [chance.randrange(geometry.volumes)] * count
+    volume = chance.randrange(geometry.volumes)
+    tracks = chance.sample(range(geometry.tracks_per_volume), 3)
     kind = chance.choice(("torn", "long", "spanning"))
-    sent = chance.randint(1, count - 1)
+    if kind == "torn":
+        places = tuple((volume, track) for track in tracks[:chance.randint(2, 3)])
+        return Step("bad", at, chance.randrange(len(BAD_ENDS)), places,
+                    chance.randint(1, len(places) - 1))
+    # Few tracks, which are rarely pending: nothing else is to be wrong with it.
     if kind == "long":
-        count = sent = geometry.chain_limit + 1
-        volumes = [volumes[0]] * count
-    elif kind == "spanning":
-        sent = count
-        volumes = [(volumes[0] + n) % geometry.volumes for n in range(count)]
-    places = tuple((v, chance.randrange(geometry.tracks_per_volume)) for v in volumes)
-    return Step("bad", at, chance.randrange(len(BAD_ENDS)), places, sent)
+        places = ((volume, tracks[0]),) * (geometry.chain_limit + 1)
+    else:
+        places = tuple(((volume + n) % geometry.volumes, tracks[n]) for n in range(2))
+    return Step("bad", at, places=places, number=len(places))
 
 
 START = 3_000           # clocks: before, no link is up
 BY_CHANCE = ("BYTE_ERROR", "FRAME_LOSS", "FRAME_REPEAT", "BYTE_LOSS", "BYTE_INSERT", "BURST")
-KINDS = {"cut": 5, "cut_all": 2, "noise": 6, "stuck": 1, "skew": 1, "flap": 1, "restart": 4,
-         "host": 3, "late": 1}
+KINDS = {"cut": 5, "cut_all": 2, "noise": 6, "stuck": 1, "skew": 1, "flap": 1, "restart": 5,
+         "host": 3, "late": 2}
 
 
 class _Faults:
@@ -342,7 +340,8 @@ class _Faults:
     def _restart(self, start: int) -> None:
         side = self.chance.choice((0, 1))
         if self.chance.random() < 0.5:
-            self.faults.append(Fault("restart", start, self._group, side, "AFTER_EVENT",
+            name = self.chance.choice(("AFTER_EVENT", "WITHIN_GROUP")) if side else "AFTER_EVENT"
+            self.faults.append(Fault("restart", start, self._group, side, name,
                                      self.chance.randrange(60)))
             return
         self.faults.append(Fault("restart", start, self._group, side,

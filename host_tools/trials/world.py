@@ -167,7 +167,7 @@ class World:
                 if _progress(snapshot.pages(side)) != before:
                     del self._armed[side]
                     self._faults.appendleft(dataclasses.replace(
-                        fault, name="", at=self.board.clock + fault.value, value=0))
+                        fault, kind="restart due", at=self.board.clock + fault.value))
 
     def _look_at_rest(self) -> None:
         """The target has started again and done nothing else: nothing half visible may be left."""
@@ -198,11 +198,13 @@ class World:
         self.moved_at = self.board.clock
         if fault.kind == "channel":
             self._set_channel(fault.number, wire.Channel[fault.name], fault.value)
-        elif fault.kind == "restart" and fault.name == "AFTER_EVENT":
+        elif fault.kind == "restart" and fault.name:
             side = Side(fault.number)
             self._armed[side] = fault, _progress(self.board.pages(side))
         elif fault.kind == "restart":
             self._restart(Side(fault.number), bool(fault.value))
+        elif fault.kind == "restart due":
+            self._restart_if_due(fault)
         elif fault.kind == "host":
             self._trouble_host(fault.name, fault.value)
         else:
@@ -221,6 +223,17 @@ class World:
             self.counts["skewed lines"] += 1
         elif register is wire.Channel.DELAY:
             self.counts["delays"] += 1
+
+    def _restart_if_due(self, fault: Fault) -> None:
+        """What ``fault`` waits for has happened, as far as that could be seen then."""
+        side = Side(fault.number)
+        pages = self.board.pages(side)
+        # Of the target's groups, those of which some chains are visible: see SetWord.UNSENT.
+        if fault.name == "WITHIN_GROUP" and not any(
+                pages.word(set_, wire.SetWord.UNSENT) for set_ in range(pages.sets)):
+            self._armed[side] = dataclasses.replace(fault, kind="restart"), _progress(pages)
+        else:
+            self._restart(side, lost=False)
 
     def _restart(self, side: Side, lost: bool) -> None:
         if lost:

@@ -41,7 +41,7 @@ def test_every_kind_of_everything_occurs():
     assert kinds >= {("host", name) for name in ("NOISE", "UNPLUGGED", "GARBAGE", "FLOOD", "GONE")}
     assert {(fault.number, fault.value) for trial in trials for fault in trial.faults
             if (fault.kind, fault.name) == ("restart", "")} == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert ("restart", "AFTER_EVENT") in kinds
+    assert kinds >= {("restart", "AFTER_EVENT"), ("restart", "WITHIN_GROUP")}
     assert {step.kind for trial in trials for step in trial.steps} == {"chain", "destage", "assign",
                                                                         "bad"}
     assert {trial.orderly for trial in trials} == {True, False}
@@ -127,3 +127,9 @@ def test_files_that_cannot_be_meant(change, message):
         Trial.from_json(json.dumps(values), "s.json")
     with pytest.raises(UsageError, match=r"s\.json is no scenario file"):
         Trial.from_json("nonsense", "s.json")
+
+
+def test_groups_of_several_chains_are_possible():
+    several = {name for name, geometry in GEOMETRIES.items()
+               if geometry.group_limit > geometry.chain_limit}
+    assert several >= {"pair", "trio", "wide", "line"}
