@@ -28,7 +28,7 @@ FORMAT = 1      # of the record that --json prints; docs/campaign.md describes i
 # What a campaign must have contained to mean something, in the order of the report. All of it is
 # counted by the gateware, its channel emulators and the oracle, or when a fault is put in.
 CONTENTS = (
-    "chains", "groups", "frames", "looks",
+    "chains", "bad chains", "groups", "frames", "looks", "looks after a restart",
     "link faults", "cuts", "stuck lines", "skewed lines", "delays", "flaps", "frames lost",
     "frames repeated", "bytes lost", "bytes inserted", "bytes damaged", "bursts",
     "corrupt frames", "frame resends", "time-outs", "group resends", "links given up",
