@@ -165,7 +165,7 @@ class BoardTop(Elaboratable):
             m.d.comb += [
                 channel.source_rx.eq(near.tx), near.rx.eq(channel.source_tx),
                 channel.target_rx.eq(far.tx), far.rx.eq(channel.target_tx),
-                channel.divisor.eq(source.link_divisor),
+                channel.divisor.eq(source.link_rate),
                 channel.initial.seed.eq(1),
             ]
 

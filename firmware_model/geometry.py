@@ -17,6 +17,10 @@ MIN_CLOCKS_A_BIT = 4        # see hdl/uart.py
 NO_MIDDLE = (f"with fewer than {MIN_CLOCKS_A_BIT} clocks a bit the receiver cannot find the middle "
              "of a bit")
 
+# Clocks a bit as registers and gateware have them: in 1/256, in 24 bits.
+MIN_DIVISOR = MIN_CLOCKS_A_BIT << 8
+MAX_DIVISOR = (1 << 24) - 1
+
 
 class GeometryError(ValueError):
     """A parameter is outside its bound; the message names parameter, value, bound and reason."""

@@ -10,7 +10,7 @@ from collections import Counter as Tally
 from dataclasses import dataclass
 
 from . import wire
-from .geometry import Geometry
+from .geometry import MAX_DIVISOR, MIN_DIVISOR, Geometry
 from .wire import Code, Counter, LinkCounter, Reg, Role, Type
 
 
@@ -191,10 +191,8 @@ class HostPort:
             Reg.CLOCK_HZ: g.clock_hz, Reg.HOST_DIVISOR: g.divisor(g.host_baud),
             Reg.LINK_DIVISOR: g.divisor(g.link_baud),
         }
-        if address in fixed:
-            return fixed[Reg(address)]
         if address in _ROLES:
-            return self.registers.get(address, 0)
+            return self.registers.get(address, fixed.get(Reg(address), 0))
         return None
 
     def write_register(self, address: int, value: int) -> Code:
@@ -214,6 +212,9 @@ class HostPort:
         return None
 
     def write_special(self, address: int, value: int) -> Code | None:
+        """Write a register that is more than a value; None for the others."""
+        if address == Reg.LINK_DIVISOR and not MIN_DIVISOR <= value <= MAX_DIVISOR:
+            return Code.BAD_VALUE
         return None
 
     def page_words(self, set_: int) -> dict[int, int]:

@@ -452,7 +452,8 @@ REGISTERS: tuple[Register, ...] = (
     Register(Reg.VOLUMES_PER_SET, "volumes_per_set", False, "most volumes of a set"),
     Register(Reg.CLOCK_HZ, "clock_hz", False, "clock frequency in hertz"),
     Register(Reg.HOST_DIVISOR, "host_divisor", False, "clocks a bit of the host port, in 1/256"),
-    Register(Reg.LINK_DIVISOR, "link_divisor", False, "clocks a bit of the links, in 1/256"),
+    Register(Reg.LINK_DIVISOR, "link_divisor", True, "clocks a bit of the links, in 1/256, 1024 "
+             "to 16777215; the other end has to follow. READ_ONLY where lines share an engine"),
     Register(Reg.GENERATION, "generation", False, "resets of this side, where it can count them"),
     Register(Reg.LIFE, "life", False, "number of the source's life; target: the one it follows, "
              "0 for none"),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from firmware_model import wire
+from firmware_model.geometry import MAX_DIVISOR, MIN_DIVISOR
 from firmware_model.wire import Code, Reg, Role
 
 from .frame import longest_frame
@@ -62,6 +63,8 @@ class Registers(wiring.Component):
         SOURCE or TARGET: decides which control registers and windows exist.
     channel : bool
         Whether there is a channel emulator behind this port.
+    rate : bool
+        Whether LINK_DIVISOR can be written.
 
     Members
     -------
@@ -75,6 +78,8 @@ class Registers(wiring.Component):
     generation : In(8), life : In(16)
     free_slots : In(17)
     links_up : In(links)
+    link_divisor : Out(24)
+        What LINK_DIVISOR was set to; 0 until then. Only if asked for.
     slow_tick, poll_tick : Out(1)
         One clock in each ``SLOW_TICK`` and ``POLL_UNIT``.
     clock : Out(CLOCK_BITS)
@@ -91,11 +96,12 @@ class Registers(wiring.Component):
         Target only: commits must stop at a chain boundary; none is in progress.
     """
 
-    def __init__(self, geometry, role, *, channel=False):
+    def __init__(self, geometry, role, *, channel=False, rate=True):
         if role not in (Role.SOURCE, Role.TARGET):
             raise ValueError(f"role must be SOURCE or TARGET, not {role!r}")
         self.geometry = geometry
         self.role = role
+        self._rate = rate
         members = {
             "bus": In(RegisterPort()),
             "counters": Out(RegisterPort()),
@@ -121,6 +127,8 @@ class Registers(wiring.Component):
             self._windows.append("volume_set")
         else:
             members |= {"hold": Out(1), "held": In(1)}
+        if rate:
+            members["link_divisor"] = Out(range(MAX_DIVISOR + 1))
         if channel:
             members["channel"] = Out(RegisterPort())
             self._windows.append("channel")
@@ -132,7 +140,7 @@ class Registers(wiring.Component):
         super().__init__(members)
 
     def constants(self):
-        """Value of every register that never changes."""
+        """Value after reset of every register that the geometry decides."""
         g = self.geometry
         return {
             Reg.MAGIC: wire.MAGIC, Reg.VERSION: wire.PROTOCOL_VERSION, Reg.ROLE: self.role.value,
@@ -189,6 +197,8 @@ class Registers(wiring.Component):
             for address, constant in self.constants().items():
                 with m.Case(address):
                     m.d.comb += [known.eq(1), value.eq(constant)]
+                    if address == Reg.LINK_DIVISOR and self._rate:
+                        self._set_rate(m, writable, value, fits, write)
             with m.Case(Reg.GENERATION):
                 m.d.comb += [known.eq(1), value.eq(self.generation)]
             with m.Case(Reg.LIFE):
@@ -252,6 +262,15 @@ class Registers(wiring.Component):
         with m.If(here):
             m.d.comb += [local.eq(0), bus.ack.eq(port.ack), bus.rdata.eq(port.rdata),
                          bus.code.eq(port.code)]
+
+    def _set_rate(self, m, writable, value, fits, write):
+        wdata = self.bus.wdata
+        m.d.comb += [writable.eq(1),
+                     fits.eq((wdata >= MIN_DIVISOR) & (wdata <= MAX_DIVISOR))]
+        with m.If(self.link_divisor.any()):
+            m.d.comb += value.eq(self.link_divisor)
+        with m.If(write):
+            m.d.sync += self.link_divisor.eq(wdata)
 
     def _source_cases(self, m, known, writable, value, fits, write):
         bus = self.bus

@@ -67,7 +67,7 @@ class Core(wiring.Component):
         Deliberate fault of a test build.
     lines : str
         "each" line has an engine of its own, or they are "shared" by one: then no two lines fetch
-        a payload at the same time.
+        a payload at the same time, and the host cannot set the links' rate.
     members : dict
         Ports that only this role has.
 
@@ -79,6 +79,8 @@ class Core(wiring.Component):
         Resets of this side. At the source it must differ after each, or the target does not notice.
     channel : Out(RegisterPort())
         Only if asked for.
+    link_divisor : Out(24)
+        What the host wants; 0 for nothing special. Only for lines "each".
     ready : Out(1)
         Tables are initialised. What comes earlier waits.
     """
@@ -99,7 +101,8 @@ class Core(wiring.Component):
             "links": In(LinePort()).array(geometry.links),
             "generation": In(8),
             "ready": Out(1),
-        } | ({"channel": Out(RegisterPort())} if channel else {}) | members)
+        } | ({"channel": Out(RegisterPort())} if channel else {})
+          | ({"link_divisor": Out(DIVISOR_BITS)} if lines == "each" else {}) | members)
 
     def furnish(self, m, parts):
         """Add what this role has of its own, and connect it.
@@ -127,7 +130,8 @@ class Core(wiring.Component):
         finish, finished, warm = Signal(), Signal(), Signal()
         m.submodules.host_port = host_port = HostPort(g, self.role)
         m.submodules.reader = reader = Reader(g, self._state)
-        m.submodules.registers = registers = Registers(g, self.role, channel=self._channel)
+        m.submodules.registers = registers = Registers(
+            g, self.role, channel=self._channel, rate=self._lines == "each")
         m.submodules.counters = counters = Counters(g, self._tallies)
         m.submodules.pages = pages = PageReader(g, self._state)
         lockers, writers, fetchers = self.furnish(m, SimpleNamespace(
@@ -178,6 +182,8 @@ class Core(wiring.Component):
         connect(m, registers.pages, pages.bus)
         if self._channel:
             connect(m, flipped(self.channel), registers.channel)
+        if self._lines == "each":
+            m.d.comb += self.link_divisor.eq(registers.link_divisor)
         m.d.comb += [
             host_port.flushed.eq(self.host.flushed),
             host_port.word.eq(self.host.word),
@@ -218,7 +224,9 @@ class System(wiring.Component):
     host_rx : In(1), host_tx : Out(1)
         Host line.
     host_divisor, link_divisor : In(24)
-        Clocks a bit in 1/256.
+        Clocks a bit in 1/256; that of the links after reset.
+    link_rate : Out(24)
+        That of the links now. The host can change it where each line has an engine of its own.
     links : array(links) of rx : In(1), tx : Out(1)
     generation : In(8)
         Resets of this side, where it can count them.
@@ -244,6 +252,7 @@ class System(wiring.Component):
             "host_tx": Out(1, init=1),
             "host_divisor": In(DIVISOR_BITS),
             "link_divisor": In(DIVISOR_BITS),
+            "link_rate": Out(DIVISOR_BITS),
             "links": Out(pins).array(geometry.links),
             "generation": In(8),
             "ready": Out(1),
@@ -256,6 +265,10 @@ class System(wiring.Component):
         g = self.geometry
         m.submodules.core = core = self._core(g, channel=self._channel, mutation=self.mutation,
                                               lines=self._lines)
+        m.d.comb += self.link_rate.eq(self.link_divisor)
+        if self._lines == "each":
+            with m.If(core.link_divisor.any()):
+                m.d.comb += self.link_rate.eq(core.link_divisor)
         m.d.comb += [
             core.generation.eq(self.generation),
             self.ready.eq(core.ready),
@@ -266,7 +279,7 @@ class System(wiring.Component):
             connect(m, flipped(self.channel), core.channel)
 
         pins = [(self.host_rx, self.host_tx, self.host_divisor)]
-        pins += [(link.rx, link.tx, self.link_divisor) for link in self.links]
+        pins += [(link.rx, link.tx, self.link_rate) for link in self.links]
         ports = [core.host, *core.links]
         if self._lines == "shared":
             self._attach_bank(m, core.role, ports, pins)

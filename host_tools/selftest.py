@@ -9,16 +9,18 @@ All data is pseudo-random, from a seed that the report names.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from firmware_model import wire
+from firmware_model.geometry import MIN_CLOCKS_A_BIT
 
 from .client import Client
-from .errors import FarsideError, UsageError
+from .errors import BoardError, FarsideError, NotSettling, UsageError
 
 UP_SECONDS = 10.0           # hellos go out every thousand bits; a cable that is in is found by then
 CLOCK_SECONDS = 0.5
@@ -28,6 +30,10 @@ CHAIN_TRACKS = 16
 EXAMPLE_TRACKS = 6          # of a volume: the worked examples write up to track 5
 FRAME_OVERHEAD = 17         # type, lseq, header, CRC, COBS and delimiter
 SECONDS_A_STEP = 60.0
+RATE_STEP = 4 / 3
+RATE_BITS = 500_000         # at every rate: 1e-5 shows as about five bad frames
+RATE_TRACKS = 32            # sent between two looks
+RATE_SECONDS = 5.0          # without progress: a link that is too fast may carry nothing at all
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class _Bench:
     target: Client | None
     rng: random.Random
     emulator: bool = False
+    clean: bool = False         # no frame was damaged at the links' own rate
 
     def data(self) -> bytes:
         return self.rng.randbytes(self.source.geometry.track_bytes)
@@ -60,7 +67,8 @@ class _Bench:
             for volume in range(geometry.volumes):
                 yield volume, track
 
-    def write_all(self, contents: dict[tuple[int, int], bytes]) -> None:
+    def write_all(self, contents: dict[tuple[int, int], bytes],
+                  stalled: float = SECONDS_A_STEP) -> None:
         """Write these tracks in chains of their sets, and wait until the target has them."""
         limit = min(CHAIN_TRACKS, self.source.geometry.chain_limit)
         by_set: dict[int, list[tuple[int, int, bytes]]] = {}
@@ -69,7 +77,7 @@ class _Bench:
         for writes in by_set.values():
             for at in range(0, len(writes), limit):
                 self.source.submit(writes[at:at + limit], depth=8)
-        self.source.wait_settled(stalled=SECONDS_A_STEP)
+        self.source.wait_settled(stalled=stalled)
 
 
 def _identity(bench: _Bench) -> Finding:
@@ -98,32 +106,126 @@ def _links(bench: _Bench) -> Finding:
     return Finding("links", not down, text, {"down": down})
 
 
+class _LinkWatch:
+    """What has passed over the links since this was made."""
+
+    def __init__(self, bench: _Bench) -> None:
+        self._sides = [bench.source] + ([bench.target] if bench.target else [])
+        self._geometry = bench.source.geometry
+        self._before = self._look()
+
+    def _look(self) -> list[list[dict[str, int]]]:
+        return [[side.link_counters(n) for n in range(self._geometry.links)]
+                for side in self._sides]
+
+    def read(self) -> tuple[int, list[int]]:
+        """Bits from the source, and damaged frames of every link."""
+        after = self._look()
+
+        def grown(side: int, link: int, name: str) -> int:
+            return (after[side][link][name] - self._before[side][link][name]) & 0xFFFFFFFF
+
+        links = range(self._geometry.links)
+        bits = sum(grown(0, n, "frames_sent") for n in links) \
+            * 10 * (self._geometry.track_bytes + FRAME_OVERHEAD)
+        bad = [max(grown(0, n, "resends"),
+                   sum(grown(s, n, "bad_frames") for s in range(len(self._sides))))
+               for n in links]
+        return bits, bad
+
+
+def _by_link(bad: Sequence[int]) -> str:
+    return ", ".join(f"link {n}: {count}" for n, count in enumerate(bad) if count)
+
+
 def _line(bench: _Bench) -> Finding:
     """Pseudo-random data over every link; what is damaged has to be sent again."""
-    geometry = bench.source.geometry
-    sides = [bench.source] + ([bench.target] if bench.target else [])
-    before = [[side.link_counters(n) for n in range(geometry.links)] for side in sides]
+    watch = _LinkWatch(bench)
     written = 0
     while written < LINE_BYTES:
         contents = {place: bench.data() for place in bench.places()}
         bench.write_all(contents)
-        written += len(contents) * geometry.track_bytes
-    after = [[side.link_counters(n) for n in range(geometry.links)] for side in sides]
-
-    def grown(side: int, link: int, name: str) -> int:
-        return (after[side][link][name] - before[side][link][name]) & 0xFFFFFFFF
-
-    bits = sum(grown(0, n, "frames_sent") for n in range(geometry.links)) \
-        * 10 * (geometry.track_bytes + FRAME_OVERHEAD)
-    bad = [max(grown(0, n, "resends"), sum(grown(s, n, "bad_frames") for s in range(len(sides))))
-           for n in range(geometry.links)]
+        written += len(contents) * bench.source.geometry.track_bytes
+    bits, bad = watch.read()
     rate = sum(bad) / bits if bits else 0.0
     values = {"bits": bits, "bad_frames": bad, "bit_error_rate": rate}
-    if not any(bad):
+    bench.clean = not any(bad)
+    if bench.clean:
         return Finding("line", True, f"{bits / 1e6:.1f} million bits, none damaged", values)
-    where = ", ".join(f"link {n}: {count}" for n, count in enumerate(bad) if count)
-    return Finding("line", False, f"{bits / 1e6:.1f} million bits, damaged frames {where}: bit "
-                                  f"error rate about {rate:.0e}", values)
+    return Finding("line", False, f"{bits / 1e6:.1f} million bits, damaged frames {_by_link(bad)}: "
+                                  f"bit error rate about {rate:.0e}", values)
+
+
+def _rates(bench: _Bench) -> Finding:
+    """As the line, but faster and faster, until something is damaged; then back."""
+    target, source = bench.target, bench.source
+    if target is None:
+        return Finding("rates", None, "give the target's port with --target: both ends change")
+    if not bench.clean:
+        return Finding("rates", None, "the links are not clean at their own rate")
+    ends = (target, source)
+    usual = [end.reg("link_divisor") for end in ends]
+    try:
+        _set_divisors(ends, usual)
+    except BoardError as error:
+        if error.code != wire.Code.READ_ONLY:
+            raise
+        return Finding("rates", None, "the rate of this board's links cannot be set")
+    clean, tried = source.geometry.link_baud, []
+    damaged = ""
+    try:
+        for baud in _faster_rates(bench):
+            _set_divisors(ends, [end.geometry.divisor(baud) for end in ends])
+            damaged = _try_rate(bench)
+            tried.append({"baud": baud, "damaged": damaged})
+            if damaged:
+                break
+            clean = baud
+    finally:
+        _set_divisors(ends, usual)
+        source.wait_settled(stalled=SECONDS_A_STEP)
+    beyond = f"; at {baud / 1e6:.3g}: {damaged}" if damaged else ", the most the clocks allow"
+    return Finding("rates", True, f"clean up to {clean / 1e6:.3g} Mbaud{beyond}",
+                   {"clean_baud": clean, "rates": tried})
+
+
+def _set_divisors(ends: Sequence[Client], divisors: Sequence[int]) -> None:
+    for end, divisor in zip(ends, divisors, strict=True):
+        end.set_reg("link_divisor", divisor)
+
+
+def _faster_rates(bench: _Bench) -> Iterator[int]:
+    """Beyond the links' own rate, up to the fastest that both ends' clocks allow."""
+    assert bench.target is not None
+    most = min(end.geometry.clock_hz for end in (bench.source, bench.target)) // MIN_CLOCKS_A_BIT
+    baud = bench.source.geometry.link_baud
+    while baud < most:
+        baud = min(round(baud * RATE_STEP), most)
+        yield baud
+
+
+def _try_rate(bench: _Bench) -> str:
+    """What goes wrong at the rate that the links have now; nothing if they are clean."""
+    if not _links(bench).ok:
+        return "no session"
+    places = itertools.cycle(bench.places())
+
+    def send() -> None:
+        piece = {place: bench.data() for place in itertools.islice(places, RATE_TRACKS)}
+        bench.write_all(piece, RATE_SECONDS)
+
+    try:
+        send()              # what was on its way when the rate changed is damaged, and out now
+        watch = _LinkWatch(bench)
+        bits = 0
+        while bits < RATE_BITS:
+            send()
+            bits, bad = watch.read()
+            if any(bad):
+                return f"damaged frames {_by_link(bad)}"
+    except NotSettling:
+        return "nothing comes through"
+    return ""
 
 
 def _march(bench: _Bench) -> Finding:
@@ -258,7 +360,8 @@ def _throughput(bench: _Bench) -> Finding:
 
 
 STEPS: tuple[Callable[[_Bench], Finding], ...] = (
-    _identity, _links, _line, _march, _examples, _collision, _recovery, _copies, _throughput)
+    _identity, _links, _line, _rates, _march, _examples, _collision, _recovery, _copies,
+    _throughput)
 
 
 def selftest(source: Client, target: Client | None, *, seed: int = 1,

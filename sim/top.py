@@ -149,7 +149,7 @@ class Board(BoardPorts):
                 source.links[number].rx.eq(channel.source_tx),
                 channel.target_rx.eq(target.links[number].tx),
                 target.links[number].rx.eq(channel.target_tx),
-                channel.divisor.eq(link_divisor),
+                channel.divisor.eq(source.link_rate),
                 channel.initial.eq(initial),
             ]
             activity.append(channel.activity)

@@ -193,6 +193,8 @@ def _settle(line: Line) -> None:
         for register in wire.Channel:
             if register not in (wire.Channel.SEED, wire.Channel.DIRECTIONS):
                 board.poke(link, register, 8 if register == wire.Channel.BURST_BYTES else 0)
+    line.peer.send(Type.REG_WRITE, tag=0xB001, address=wire.Reg.LINK_DIVISOR,
+                   value=g.divisor(g.link_baud))
     line.peer.send(Type.REG_WRITE, tag=0xB000, address=wire.Reg.DESTAGE, value=(1 << g.sets) - 1)
     line.wait(lambda: all(board.pages(Side.SOURCE).settled(set_) for set_ in range(g.sets))
               and board.image(Side.SOURCE) == board.image(Side.TARGET),

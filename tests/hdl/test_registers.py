@@ -2,6 +2,7 @@
 import pytest
 from amaranth import *
 
+from firmware_model.geometry import MAX_DIVISOR, MIN_DIVISOR
 from firmware_model.wire import POLL_UNIT, REGISTERS, SLOW_TICK, Code, Counter, Reg, Role
 from hdl.registers import POLL_INTERVAL_RESET, Registers, group_timeout_reset
 
@@ -45,7 +46,8 @@ def test_every_register_is_what_the_table_says(role):
                 assert (await access(ctx, dut.bus, address, 1))[0] == Code.BAD_REGISTER
                 continue
             assert code == Code.OK, register
-            code, _ = await access(ctx, dut.bus, address, 0)
+            code, _ = await access(ctx, dut.bus, address,
+                                   2560 if address == Reg.LINK_DIVISOR else 0)
             assert code == (Code.OK if register.writable else Code.READ_ONLY), register
 
         expected = {
@@ -126,6 +128,32 @@ def test_ticks():
             slow += ctx.get(dut.slow_tick)
             poll += ctx.get(dut.poll_tick)
         assert (slow, poll) == (1, 8)
+
+    simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_rate_of_the_links(role):
+    dut = Registers(SMALL, role)
+
+    async def testbench(ctx):
+        assert ctx.get(dut.link_divisor) == 0
+        for value in (MIN_DIVISOR, MAX_DIVISOR, 2560):
+            assert (await access(ctx, dut.bus, Reg.LINK_DIVISOR, value))[0] == Code.OK
+            assert ctx.get(dut.link_divisor) == value
+        for value in (0, MIN_DIVISOR - 1, MAX_DIVISOR + 1, (1 << 32) - 1):
+            assert (await access(ctx, dut.bus, Reg.LINK_DIVISOR, value))[0] == Code.BAD_VALUE
+            assert await access(ctx, dut.bus, Reg.LINK_DIVISOR) == (Code.OK, 2560)
+
+    simulate(dut, testbench)
+
+
+def test_rate_of_the_links_may_be_fixed():
+    dut = Registers(SMALL, Role.SOURCE, rate=False)
+
+    async def testbench(ctx):
+        assert (await access(ctx, dut.bus, Reg.LINK_DIVISOR, 2048))[0] == Code.READ_ONLY
+        assert await access(ctx, dut.bus, Reg.LINK_DIVISOR) == (Code.OK, 2560)
 
     simulate(dut, testbench)
 
