@@ -17,9 +17,11 @@ MIN_CLOCKS_A_BIT = 4        # see hdl/uart.py
 NO_MIDDLE = (f"with fewer than {MIN_CLOCKS_A_BIT} clocks a bit the receiver cannot find the middle "
              "of a bit")
 
-# Clocks a bit as registers and gateware have them: in 1/256, in 24 bits.
-MIN_DIVISOR = MIN_CLOCKS_A_BIT << 8
-MAX_DIVISOR = (1 << 24) - 1
+# Clocks a bit as registers and gateware have them: 16 bits whole, 8 behind the point.
+DIVISOR_BITS = 24
+FRACTION_BITS = 8
+MIN_DIVISOR = MIN_CLOCKS_A_BIT << FRACTION_BITS
+MAX_DIVISOR = (1 << DIVISOR_BITS) - 1
 
 
 class GeometryError(ValueError):
@@ -214,4 +216,4 @@ class Geometry:
         most = self.clock_hz // MIN_CLOCKS_A_BIT
         if not 300 <= baud <= most:
             raise GeometryError(f"baud {baud} is outside 300..{most}: {NO_MIDDLE}")
-        return round(self.clock_hz * 256 / baud)
+        return round((self.clock_hz << FRACTION_BITS) / baud)

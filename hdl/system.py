@@ -21,7 +21,7 @@ from .mutations import Mutation, checked, lacks
 from .pagereader import PageReader
 from .reader import Reader
 from .registers import Registers
-from .uart import DIVISOR_BITS
+from .uart import DIVISOR_BITS, MIN_DIVISOR
 
 __all__ = ["LINES", "Core", "System"]
 
@@ -226,7 +226,8 @@ class System(wiring.Component):
     host_divisor, link_divisor : In(24)
         Clocks a bit in 1/256; that of the links after reset.
     link_rate : Out(24)
-        That of the links now. The host can change it where each line has an engine of its own.
+        That of the links now. The host can change it where each line has an engine of its own;
+        it is a clock late then.
     links : array(links) of rx : In(1), tx : Out(1)
     generation : In(8)
         Resets of this side, where it can count them.
@@ -252,7 +253,7 @@ class System(wiring.Component):
             "host_tx": Out(1, init=1),
             "host_divisor": In(DIVISOR_BITS),
             "link_divisor": In(DIVISOR_BITS),
-            "link_rate": Out(DIVISOR_BITS),
+            "link_rate": Out(DIVISOR_BITS, init=MIN_DIVISOR),
             "links": Out(pins).array(geometry.links),
             "generation": In(8),
             "ready": Out(1),
@@ -265,10 +266,11 @@ class System(wiring.Component):
         g = self.geometry
         m.submodules.core = core = self._core(g, channel=self._channel, mutation=self.mutation,
                                               lines=self._lines)
-        m.d.comb += self.link_rate.eq(self.link_divisor)
         if self._lines == "each":
-            with m.If(core.link_divisor.any()):
-                m.d.comb += self.link_rate.eq(core.link_divisor)
+            m.d.sync += self.link_rate.eq(Mux(core.link_divisor.any(), core.link_divisor,
+                                              self.link_divisor))
+        else:
+            m.d.comb += self.link_rate.eq(self.link_divisor)
         m.d.comb += [
             core.generation.eq(self.generation),
             self.ready.eq(core.ready),

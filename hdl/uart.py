@@ -9,15 +9,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from firmware_model.geometry import DIVISOR_BITS, FRACTION_BITS, MIN_DIVISOR
+
 __all__ = ["DIVISOR_BITS", "FRACTION_BITS", "MIN_DIVISOR", "MIN_DIVISOR_BITS",
            "UartRx", "UartTx"]
 
-DIVISOR_BITS = 24
-FRACTION_BITS = 8
-
-# With four clocks a bit the receiver stands 2 % of baud offset (see there); with three, its one
-# clock of doubt about the start edge would leave no more than 0.3 %.
-MIN_DIVISOR = 4 << FRACTION_BITS
+# Why MIN_DIVISOR is what it is: with four clocks a bit the receiver stands 2 % of baud offset (see
+# there); with three, its one clock of doubt about the start edge would leave no more than 0.3 %.
 
 # Fewer hold hardly more than the smallest divisor.
 MIN_DIVISOR_BITS = 12

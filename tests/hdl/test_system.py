@@ -30,7 +30,8 @@ def test_a_board_joins_both_systems_alike(channel):
     (SourceCore, {"destaging", "disconnected", "fault"}), (TargetCore, set())])
 def test_cores_have_the_ports_of_every_core(core, own):
     assert ports(core(SMALL, channel=True)).keys() == own | {
-        "host", "links", "generation", "ready", "channel"}
+        "host", "links", "generation", "ready", "channel", "link_divisor"}
+    assert "link_divisor" not in ports(core(SMALL, lines="shared"))
 
 
 def test_unknown_mutation_is_refused():
