@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from firmware_model.wire import Code, Flag, SetWord, Type
 
 from .comparator import Comparator, Verdict
+from .frame import holds_entries
 from .interfaces import (
     Descriptor,
     Event,
@@ -184,12 +185,19 @@ class ChainProcessor(wiring.Component):
                                 fence & ~(1 << comparator.set)))
 
         # What a frame is, known in the clock after it is seen: it waits for that.
+        misfit = Signal()                               # CHAIN: other than ``count`` entries came
+        empty = Signal()
+        too_long = Signal()
         mine = Signal()                                 # a WRITE of the chain at hand
         whole = Signal()
         in_turn = Signal()
         completes = Signal()                            # the chain has all its commands then
         room = Signal(range(g.source_slots + 2))        # free slots, and the one in hand
         m.d.sync += [
+            misfit.eq(~holds_entries(event.length, chain.count)),
+            empty.eq(chain.count == 0),
+            too_long.eq(chain.count > g.chain_limit
+                        + has(self.mutation, Mutation.LIMIT_NOT_CHECKED)),
             mine.eq((write.tag == tag) & (self.chain_open | refused)),
             whole.eq(event.length == g.track_bytes),
             in_turn.eq(write.index == position),
@@ -238,12 +246,11 @@ class ChainProcessor(wiring.Component):
                              resume.eq((chain.flags & Flag.RESUME).any()), refused.eq(1)]
                 place = Cat(write_set.fault.position, write_set.fault.volume,
                             write_set.fault.track)
-                with m.If(event.length != 3 * chain.count):
+                with m.If(misfit):
                     finish(Code.BAD_LENGTH)
-                with m.Elif(chain.count == 0):
+                with m.Elif(empty):
                     finish(Code.CHAIN_EMPTY)
-                with m.Elif(chain.count > g.chain_limit
-                            + has(self.mutation, Mutation.LIMIT_NOT_CHECKED)):
+                with m.Elif(too_long):
                     finish(Code.CHAIN_TOO_LONG)
                 with m.Elif(write_set.fault.kind == PlaceFault.VOLUME):
                     finish(Code.BAD_VOLUME, place)

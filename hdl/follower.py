@@ -98,8 +98,7 @@ class Follower(wiring.Component):
             return (flags & flag).any()
 
         def answer():
-            m.d.comb += [self.due.valid.eq(1), self.events.ready.eq(1)]
-            m.next = "AWAIT_FRAME"
+            m.next = "ANSWER"
 
         def mark(suspect):
             m.d.sync += self.suspects.bit_select(set_, 1).eq(suspect)
@@ -129,7 +128,7 @@ class Follower(wiring.Component):
             with m.State("AWAIT_FRAME"):
                 m.d.sync += set_.eq(begin.set)
                 with m.If(self.events.valid & ((begin.set >= g.sets) | event.length.any())):
-                    m.d.comb += [self.events.ready.eq(1), self.rejected.eq(1)]
+                    m.next = "REJECT"
                 with m.Elif(self.events.valid):
                     m.next = "LOCK_SET"
                     with m.If(is_ask & (ask.life != self.life)):
@@ -137,6 +136,13 @@ class Follower(wiring.Component):
                         with m.If(self.life != 0):
                             m.d.sync += set_.eq(0)
                             m.next = "LOCK_ALL_SETS"
+
+            with m.State("REJECT"):
+                m.d.comb += [self.events.ready.eq(1), self.rejected.eq(1)]
+                m.next = "AWAIT_FRAME"
+            with m.State("ANSWER"):
+                m.d.comb += [self.due.valid.eq(1), self.events.ready.eq(1)]
+                m.next = "AWAIT_FRAME"
 
             # -- the source has a new life
             with m.State("LOCK_ALL_SETS"):

@@ -15,7 +15,7 @@ from .crc import Crc32
 from .interfaces import LENGTH_BITS, LineByte, PayloadByte, PayloadSink
 
 __all__ = ["HEAD_BYTES", "FrameReceiver", "FrameTransmitter", "HeadByte", "Received",
-           "check_max_payload", "counted_once"]
+           "check_max_payload", "counted_once", "holds_entries"]
 
 HEAD_BYTES = wire.PREFIX_BYTES + wire.HEADER_BYTES
 
@@ -42,6 +42,18 @@ def longest_frame(max_payload):
     """Line bytes of a frame of ``max_payload`` bytes: with COBS at its worst, and delimiter."""
     body = wire.PREFIX_BYTES + wire.HEADER_BYTES + max_payload + wire.CRC_BYTES
     return body + -(-body // 254) + 1
+
+
+def holds_entries(length, count):
+    """Whether ``length`` bytes are ``count`` entries of write set or order packet.
+
+    Three times is once and twice. Whether two numbers have a given sum is told bit by bit: that
+    and they say what is carried into each bit, and out of the one below. So no carry runs.
+    """
+    twice, width = count << 1, len(length)
+    into = count ^ twice ^ length
+    out_of = (count & twice) | ((count | twice) & ~length)
+    return into[:width] == (out_of << 1)[:width]
 
 
 def counted_once(m, *, bad, good, cut):
@@ -87,6 +99,7 @@ class FrameTransmitter(wiring.Component):
         in_crc = Signal()
         place = Signal(2)           # CRC byte
         bit = Signal(3)
+        byte = Signal(8)            # the one that was taken last, as far as it is not in the CRC
         offers = Signal()
 
         with m.If(in_crc):
@@ -99,7 +112,7 @@ class FrameTransmitter(wiring.Component):
                          self.o.payload.data.eq(self.head.payload.data)]
         m.d.comb += [
             self.o.payload.last.eq(in_crc & (place == wire.CRC_BYTES - 1)),
-            crc.bit.eq(self.o.payload.data.bit_select(bit, 1)),
+            crc.bit.eq(byte[0]),
             crc.drain.eq(in_crc),
         ]
 
@@ -123,11 +136,12 @@ class FrameTransmitter(wiring.Component):
         with m.FSM():
             with m.State("OFFER BYTE"):
                 m.d.comb += self.o.valid.eq(offers)
+                m.d.sync += byte.eq(self.o.payload.data)
                 with m.If(offers & self.o.ready):
                     m.next = "SHIFT BITS"
             with m.State("SHIFT BITS"):
                 m.d.comb += crc.shift.eq(1)
-                m.d.sync += bit.eq(bit + 1)
+                m.d.sync += [bit.eq(bit + 1), byte.eq(byte[1:])]
                 with m.If(bit == 7):
                     go_on()
                     m.next = "OFFER BYTE"

@@ -148,6 +148,8 @@ class HostPort(wiring.Component):
         address = Signal(16)
         after = Signal(g.track_bits + 2)    # first track after those of a READ that is sound
         m.d.sync += address.eq(reg_read.address + probed)
+        if self.role is Role.SOURCE:
+            m.d.comb += self.chain_events.payload.eq(event)
         m.d.comb += [
             after.eq(read.track[:g.track_bits] + read.count[:g.track_bits + 1]),
             self.registers.we.eq(event.type == Type.REG_WRITE),
@@ -242,7 +244,6 @@ class HostPort(wiring.Component):
         if self.role is Role.SOURCE:
             m.d.comb += [
                 self.chain_events.valid.eq(1),
-                self.chain_events.payload.eq(self.events.payload),
                 self.events.ready.eq(self.chain_events.ready),
             ]
             with m.If(self.chain_events.ready):

@@ -19,7 +19,7 @@ from .keepalive import BEAT_BITS, Keepalive, check_silence
 from .rxwindow import ReceiveWindow, check_window
 from .session import Session, check_fingerprint
 from .speaker import Speaker
-from .streams import ByteFifo
+from .streams import ByteFifo, StreamRegister
 from .timer import BitTimer
 from .txwindow import INITIAL_TRIP, TRIES, TransmitWindow, check_times
 from .uart import DIVISOR_BITS, UartRx, UartTx
@@ -209,11 +209,13 @@ class LinkEngine(wiring.Component):
 
         m.submodules.uart_rx = uart_rx = UartRx()
         m.submodules.fifo = fifo = ByteFifo()
+        m.submodules.byte_in = byte_in = StreamRegister(8)
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.receiver = receiver = FrameReceiver(
             self._max_payload, check_crc=self._check_crc)
         connect(m, uart_rx.o, fifo.i)
-        connect(m, fifo.o, decoder.i)
+        connect(m, fifo.o, byte_in.i)
+        connect(m, byte_in.o, decoder.i)
         connect(m, decoder.o, receiver.i)
         connect(m, receiver.sink, wiring.flipped(self.sink))
         m.d.comb += [
@@ -231,11 +233,13 @@ class LinkEngine(wiring.Component):
         m.submodules.speaker = speaker = Speaker()
         m.submodules.transmitter = transmitter = FrameTransmitter()
         m.submodules.encoder = encoder = CobsEncoder()
+        m.submodules.byte_out = byte_out = StreamRegister(8)
         m.submodules.uart_tx = uart_tx = UartTx()
         connect(m, speaker.head, transmitter.head)
         connect(m, transmitter.payload, wiring.flipped(self.payload.bytes))
         connect(m, transmitter.o, encoder.i)
-        connect(m, encoder.o, uart_tx.i)
+        connect(m, encoder.o, byte_out.i)
+        connect(m, byte_out.o, uart_tx.i)
         m.d.comb += [
             self.payload.start.eq(speaker.start),
             self.payload.kind.eq(speaker.kind),
@@ -248,7 +252,7 @@ class LinkEngine(wiring.Component):
         # -- time --------------------------------------------------------------------------
 
         m.submodules.timer = timer = BitTimer(UNIT_BITS, HELLO_UNITS)
-        m.d.comb += timer.tick.eq(uart_tx.tick)
+        m.d.sync += timer.tick.eq(uart_tx.tick)
 
         # -- received frames ---------------------------------------------------------------
         # Session and receive window are what hello and acknowledgement are sent from, so only
@@ -264,8 +268,14 @@ class LinkEngine(wiring.Component):
         renewing = Signal()
         lost = Signal()             # nothing has been heard for too long
         say_ack = Signal()
-        m.d.comb += [
+        # Type and header of a frame stand for long before the frame is offered.
+        is_ack, is_hello = Signal(), Signal()
+        m.d.sync += [
             sequenced.eq(frame.type >= wire.FIRST_SEQUENCED),
+            is_ack.eq(frame.type == wire.Type.ACK),
+            is_hello.eq(frame.type == wire.Type.HELLO),
+        ]
+        m.d.comb += [
             receiver.keep.eq(session.up & sequenced),
             session.hello.eq(frame.header),
             session.generation.eq(self.generation),
@@ -285,9 +295,11 @@ class LinkEngine(wiring.Component):
             wiring.connect(m, events, wiring.flipped(self.events))
 
         ours = Signal()             # the acknowledgement is about this session
+        names_us = Signal()
         ack_spec = wire.FRAMES[wire.Type.ACK]
-        m.d.comb += ours.eq(session.up & (frame.header.word_select(ack_spec.offset("session"), 8)
-                                          == session.my))
+        m.d.sync += names_us.eq(frame.header.word_select(ack_spec.offset("session"), 8)
+                                == session.my)
+        m.d.comb += ours.eq(session.up & names_us)
 
         def drop():
             m.d.comb += receiver.frame.ready.eq(1)
@@ -296,12 +308,12 @@ class LinkEngine(wiring.Component):
             with m.State("WAIT FOR FRAME"):
                 with m.If(~receiver.frame.valid):
                     pass
-                with m.Elif(frame.type == wire.Type.ACK):
+                with m.Elif(is_ack):
                     m.d.comb += [
                         tx_window.ack.valid.eq(ours),
                         receiver.frame.ready.eq(tx_window.ack.ready | ~ours),
                     ]
-                with m.Elif(frame.type == wire.Type.HELLO):
+                with m.Elif(is_hello):
                     m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
                         m.d.comb += session.heard.eq(1)

@@ -15,6 +15,7 @@ from firmware_model.wire import (
 )
 
 from .follower import CONTROL_TYPES
+from .frame import holds_entries
 from .interfaces import (
     Event,
     MemoryPort,
@@ -129,11 +130,10 @@ class Receiver(wiring.Component):
         index = Signal(index_shape(g))
         exists = Signal()
         ends_chain = volume[7] & is_order
-        m.d.comb += [
-            index.eq(Cat(track[:g.track_bits], volume[:g.volume_bits])),
-            exists.eq((volume[:7] < g.volumes) & (is_order | ~volume[7])
-                      & (track < g.tracks_per_volume)),
-        ]
+        m.d.comb += index.eq(Cat(track[:g.track_bits], volume[:g.volume_bits]))
+        # A clock later than volume and track.
+        m.d.sync += exists.eq((volume[:7] < g.volumes) & (is_order | ~volume[7])
+                              & (track < g.tracks_per_volume))
 
         pages = PageAccess(g, meta, set_)
 
@@ -172,10 +172,17 @@ class Receiver(wiring.Component):
             meta.link_wdata.end_of_chain.eq(previous_ends),
         ]
 
+        turn = Signal(range(g.links))
+        event = Signal(Event)           # at the turn
+        with m.Switch(turn):
+            for n in range(g.links):
+                with m.Case(n):
+                    m.d.comb += event.eq(self.events[n].payload)
+
         with m.FSM():
             with m.State("PICK_FRAME"):
                 m.d.sync += [threading.eq(0), part.eq(0)]
-                event, picked = self._pick(m)
+                picked = self._pick(m, turn, event)
                 frame = data.View(header(Type.DATA), event.header)
                 order = data.View(header(Type.ORDER), event.header)
                 m.d.sync += [
@@ -244,9 +251,11 @@ class Receiver(wiring.Component):
                     ]
                     with m.If(part == ENTRY_BYTES - 1):
                         m.d.sync += part.eq(0)
-                        m.next = "CHECK_ENTRY"
+                        m.next = "LOOK_AT_ENTRY"
                         with m.If(threading):
                             m.next = "THREAD_ENTRY"
+            with m.State("LOOK_AT_ENTRY"):
+                m.next = "CHECK_ENTRY"
             with m.State("CHECK_ENTRY"):
                 m.d.sync += left.eq(left - 1)
                 m.next = "FETCH_ENTRY"
@@ -280,46 +289,49 @@ class Receiver(wiring.Component):
                     m.next = "PICK_FRAME"
         return m
 
-    def _pick(self, m):
+    def _pick(self, m, turn, event):
         """Serve the links' events in turn; call within the state that waits for one.
 
-        Returns the event at the turn, and ``good``, with ``slot``, if it is taken for work. Frames
-        that are malformed for themselves end here: their slot stays with the SlotWriter.
+        Returns ``good``, with ``slot``, if the event at the turn is taken for work. Frames that
+        are malformed for themselves end here: their slot stays with the SlotWriter.
         """
         g = self.geometry
-        turn = Signal(range(g.links))
-        event = Signal(Event)
         here = Signal()
         picked = Signal(data.StructLayout({"good": 1, "slot": slot_shape(g)}))
         order = data.View(header(Type.ORDER), event.header)
         well_formed = Signal()
-        control = Signal()              # not for us
+        for_follower = Signal()
+        control = Signal()              # the event is not for us, known when it has been seen
+        # An event is looked at for a clock before anything is done about it.
+        seen = Signal()
+        sound = Signal()
+        waiting = self.control.valid & ~self.control.ready
+        m.d.sync += [seen.eq(here & (~seen | waiting)),
+                     sound.eq(well_formed & (order.set < g.sets)), control.eq(for_follower)]
 
         m.d.comb += [
-            self.control.valid.eq(here & control),
+            self.control.valid.eq(here & seen & control),
             self.control.payload.eq(event),
         ]
         with m.Switch(event.type):
             with m.Case(*CONTROL_TYPES):
-                m.d.comb += control.eq(1)
+                m.d.comb += for_follower.eq(1)
             with m.Case(Type.DATA):
                 m.d.comb += well_formed.eq(event.length == g.track_bytes)
             with m.Case(Type.ORDER):
                 m.d.comb += well_formed.eq((order.count != 0) & (order.count <= g.group_limit)
-                                           & (event.length == ENTRY_BYTES * order.count))
-        m.d.comb += picked.good.eq(here & well_formed & (order.set < g.sets))
-        m.d.comb += self.rejected.eq(here & ~picked.good & ~control)
+                                           & holds_entries(event.length, order.count))
+        m.d.comb += picked.good.eq(here & seen & sound)
+        m.d.comb += self.rejected.eq(here & seen & ~sound & ~control)
         with m.Switch(turn):
             for n in range(g.links):
                 with m.Case(n):
                     m.d.comb += [
-                        event.eq(self.events[n].payload),
                         here.eq(self.events[n].valid),
-                        self.events[n].ready.eq(self.control.ready | ~control),
+                        self.events[n].ready.eq(seen & (self.control.ready | ~control)),
                         picked.slot.eq(self.slot[n]),
                         self.take[n].eq(picked.good),
                     ]
-        waiting = self.control.valid & ~self.control.ready
-        with m.If(Cat(e.valid for e in self.events).any() & ~waiting):
+        with m.If(Cat(e.valid for e in self.events).any() & (seen | ~here) & ~waiting):
             m.d.sync += turn.eq(Mux(turn == g.links - 1, 0, turn + 1))
-        return event, picked
+        return picked

@@ -79,6 +79,7 @@ class Speaker(wiring.Component):
         place = Signal(range(ENTRY_PLACES))     # byte of the head, or of the entry's tail part
         is_hello = Signal()
         is_last = Signal()
+        found = Signal(8)               # comes out of a block RAM: half a clock has gone
         entry = self.reading
         head = self.head.payload
         hello = Cat(C(wire.Type.HELLO, 8), C(0, 8), self.greeting)
@@ -90,11 +91,11 @@ class Speaker(wiring.Component):
             head.more.eq(entry & (Value.cast(self.kind) != PayloadKind.NONE.value)),
         ]
         with m.If(~entry):
-            m.d.comb += head.data.eq(Mux(is_hello, hello, ack).word_select(place, 8))
+            m.d.comb += found.eq(Mux(is_hello, hello, ack).word_select(place, 8))
         with m.Elif(place == 1):
-            m.d.comb += head.data.eq(self.read_lseq)
+            m.d.comb += found.eq(self.read_lseq)
         with m.Else():
-            m.d.comb += head.data.eq(self.read_data)
+            m.d.comb += found.eq(self.read_data)
 
         with m.FSM():
             with m.State("CHOOSE FRAME"):
@@ -129,8 +130,11 @@ class Speaker(wiring.Component):
                     m.next = "START PAYLOAD"
             with m.State("START PAYLOAD"):
                 m.d.comb += self.start.eq(head.more)
-                m.next = "OFFER BYTE"
+                m.next = "FETCH BYTE"
             with m.State("ADDRESS BYTE"):
+                m.next = "FETCH BYTE"
+            with m.State("FETCH BYTE"):
+                m.d.sync += head.data.eq(found)
                 m.next = "OFFER BYTE"
             with m.State("OFFER BYTE"):
                 m.d.comb += self.head.valid.eq(1)

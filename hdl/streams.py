@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ByteFifo"]
+__all__ = ["ByteFifo", "StreamRegister"]
 
 
 class ByteFifo(wiring.Component):
@@ -63,4 +63,34 @@ class ByteFifo(wiring.Component):
         m.d.sync += [begin.eq(ahead), self.o.valid.eq(ahead != end)]
         with m.If(write.en):
             m.d.sync += end.eq(end + 1)
+        return m
+
+
+class StreamRegister(wiring.Component):
+    """Cuts a stream in two: neither valid and payload nor ready pass in the clock they come in.
+
+    Latency is a clock, throughput an element in two clocks: for whatever is slow and comes late in
+    the clock, like what a block RAM reads.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of the payload.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(self.i.payload)]
         return m

@@ -130,7 +130,7 @@ class TransmitWindow(wiring.Component):
     read_data : Out(8)
         The byte addressed in the clock before.
     ack : In(stream.Signature(Acknowledgement))
-        Taken when it has been worked in, at most 4 * window + 4 clocks after valid (twice that
+        Taken when it has been worked in, at most 4 * window + 5 clocks after valid (twice that
         if a scan is going on). One that does not fit the window is ignored.
     unit : In(1)
         One clock every 64 bit times.
@@ -198,11 +198,15 @@ class TransmitWindow(wiring.Component):
         timing = Signal()
         timed = Signal(8)
         timer = Signal(TIMER_BITS + 2)
-        period = Signal(TIMER_BITS + 2)
+        period = Signal(TIMER_BITS + 2, init=2 * self._initial_trip + self._patience)
         periods = Signal(self._tries - 1)
         tries = Signal(range(self._tries))
         expired = Signal()
-        m.d.comb += period.eq((round_trip << 1) + self._patience)
+        period_over = Signal()
+        m.d.sync += [
+            period.eq((round_trip << 1) + self._patience),
+            period_over.eq(timer == period),        # units are many clocks apart
+        ]
 
         def rest():
             """Start waiting anew."""
@@ -213,7 +217,7 @@ class TransmitWindow(wiring.Component):
             m.d.sync += trip.eq(trip + 1)
         with m.If(self.unit):
             m.d.sync += timer.eq(timer + 1)
-            with m.If(timer == period):
+            with m.If(period_over):
                 m.d.sync += [timer.eq(0), periods.eq(periods - 1)]
                 with m.If(periods == 0):
                     m.d.sync += expired.eq(1)
@@ -329,8 +333,10 @@ class TransmitWindow(wiring.Component):
                 with m.If((self.ack.payload.base - tail)[:8] <= (fresh - tail)[:8]):
                     m.next = "READ ENTRY"
                 with m.Else():
-                    m.d.comb += self.ack.ready.eq(1)
-                    m.next = "WAIT FOR WORK"
+                    m.next = "LET GO OF ACK"
+            with m.State("LET GO OF ACK"):
+                m.d.comb += self.ack.ready.eq(1)
+                m.next = "WAIT FOR WORK"
             with m.State("READ ENTRY"):
                 with m.If(scan == fresh):
                     m.d.sync += scan.eq(tail)
@@ -355,10 +361,9 @@ class TransmitWindow(wiring.Component):
             # Second scan, now that ``newest`` is known: what is older is lost.
             with m.State("REREAD ENTRY"):
                 with m.If(scan == fresh):
-                    m.d.comb += self.ack.ready.eq(1)
                     with m.If(progress):
                         m.d.sync += rest()
-                    m.next = "WAIT FOR WORK"
+                    m.next = "LET GO OF ACK"
                 with m.Else():
                     m.next = "SWEEP ENTRY"
             with m.State("SWEEP ENTRY"):
