@@ -17,7 +17,11 @@ from sim.top import ChannelRegisters
 
 from .hub import HostHub
 
-__all__ = ["DELAY_TICKS", "BoardTop", "data_memory", "pll_dividers"]
+__all__ = ["DELAY_TICKS", "QUICK_WORDS", "BoardTop", "data_memory", "pll_dividers"]
+
+# Words up to which a memory had better be made of LUTs: of a clock of 80 MHz half has gone when an
+# ECP5's block RAM answers. Beyond, the choice among so many LUTs takes as long.
+QUICK_WORDS = {"ecp5": 256, "ice40": 0}
 
 # What a delay line inside the chip holds: 9 ms at 1 Mbaud, in one block RAM each way.
 DELAY_TICKS = 1024
@@ -114,6 +118,7 @@ class BoardTop(Elaboratable):
         if g.clock_hz != board.oscillator_hz:
             m.submodules.clock = _Clock(board.oscillator_hz, g.clock_hz)
         platform.get_data_memory = self._data_memory
+        platform.quick_words = QUICK_WORDS[board.chip.family]
         m.d.comb += [platform.request(*name).o.eq(1) for name in board.hold_high]
 
         both = self.role == "both"

@@ -33,6 +33,7 @@ __all__ = [
     "header",
     "header_const",
     "index_shape",
+    "quick_if_small",
     "slot_shape",
 ]
 
@@ -119,6 +120,14 @@ def slot_shape(geometry: Geometry):
 def index_shape(geometry: Geometry):
     """Shape of a track index: ``Cat(track, volume)``."""
     return unsigned(geometry.track_index_bits)
+
+
+def quick_if_small(depth, platform):
+    """Attributes of a memory of ``depth`` words whose answers come late in a fast clock.
+
+    A platform with ``quick_words`` has faster memory than block RAM for that many words.
+    """
+    return {"ram_style": "distributed"} if depth <= getattr(platform, "quick_words", 0) else {}
 
 
 def SourceState(geometry):

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import SET_PAGE_WORDS, SetWord
 
-from .interfaces import Link, MetadataPort, Volume, slot_shape
+from .interfaces import Link, MetadataPort, Volume, quick_if_small, slot_shape
 from .recovery import Recovery
 
 __all__ = ["Metadata", "PageAccess", "group_record", "page"]
@@ -146,7 +146,10 @@ class Metadata(wiring.Component):
             "volume": (Volume(self.geometry), self.geometry.volumes),
         }
         for name, (shape, depth) in depths.items():
-            m.submodules[name] = memory = Memory(shape=shape, depth=depth, init=[])
+            # What is read is mostly decided on at once, but of the links.
+            m.submodules[name] = memory = Memory(
+                shape=shape, depth=depth, init=[],
+                attrs={} if name == "link" else quick_if_small(depth, platform))
             write = memory.write_port()
             # Read and write share one address and never happen in the same clock.
             read = memory.read_port()

@@ -337,6 +337,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [word.eq(meta.page_rdata), behind.eq(ours_less_theirs[1:])]
                 m.next = "JUDGE"
             with m.State("JUDGE"):
+                # What is looked at depends on the task alone: an address must not come late.
                 m.d.comb += pages.look(SetWord.FIRST)     # for a cut
                 m.next = "CHOOSE_WORK"
                 with m.Switch(task):
@@ -359,10 +360,10 @@ class Sequencer(wiring.Component):
                     with m.Case(Task.REWIND):
                         m.next = "REWIND_SENT"
                     with m.Case(Task.AGE):
+                        m.d.comb += pages.look(SetWord.AGE)
                         with m.If(~runs):
                             m.d.comb += self.request.ask.eq(1)
                         with m.Elif((in_flight != 0) & all_sent):
-                            m.d.comb += pages.look(SetWord.AGE)
                             m.d.sync += chains.eq(~word.all())
                             m.next = "WRITE_AGE"
                             with m.If((word >= self.group_timeout) & self.group_timeout.any()):
@@ -413,6 +414,7 @@ class Sequencer(wiring.Component):
         few = len(in_flight)
         counts = (ahead != 0) & ~ahead[few:].any() & (ahead[:few] <= in_flight)
         forged = has(self.mutation, Mutation.STATUS_NOT_MATCHED) & (in_flight != 0)
+        m.d.comb += pages.look(SetWord.RESYNC_LOW)
         with m.If(~ours | ~(follows | asked)):
             m.d.comb += self.request.ask.eq(1)
         with m.Elif(follows):
@@ -422,7 +424,6 @@ class Sequencer(wiring.Component):
                 with m.If(counts | forged):
                     m.next = "FIND_GROUP"
                 with m.Elif((self.resyncing & here).any()):
-                    m.d.comb += pages.look(SetWord.RESYNC_LOW)
                     m.next = "READ_END_LOW"
         with m.Elif(behind == 0):
             with m.If(runs):

@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .interfaces import Entry, PayloadSink, index_shape, slot_shape
+from .interfaces import Entry, PayloadSink, index_shape, quick_if_small, slot_shape
 
 __all__ = ["PlaceFault", "SinkRouter", "WriteSet", "write_set_fault"]
 
@@ -114,8 +114,10 @@ class WriteSet(wiring.Component):
         m.d.sync += spare.eq(spare ^ self.swap)
 
         position_bits = len(self.position)
-        m.submodules.indices = indices = Memory(shape=index_shape(g), depth=2 << position_bits,
-                                                init=[])
+        # What is read is the address of the next read.
+        m.submodules.indices = indices = Memory(
+            shape=index_shape(g), depth=2 << position_bits, init=[],
+            attrs=quick_if_small(2 << position_bits, platform))
         m.submodules.slots = slots = Memory(shape=slot_shape(g), depth=g.chain_limit, init=[])
         index_in, index_out = indices.write_port(), indices.read_port()
         slot_in, slot_out = slots.write_port(), slots.read_port()

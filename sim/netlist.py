@@ -85,6 +85,12 @@ class _Chip:
         self._family = family
         self.device = _CHIPS[family]
 
+    @property
+    def quick_words(self) -> int:
+        from boards.top import QUICK_WORDS
+
+        return QUICK_WORDS[self._family]
+
     def get_data_memory(self, memory: Any) -> Any:
         from boards.top import data_memory
 
