@@ -116,12 +116,17 @@ class Counters(wiring.Component):
 
         at = Signal(range(self.depth))      # scan position
         lowest = []                         # bits of the counter at ``at``, as they are now
+        # Everybody's decisions of a clock end here: events are counted in the next.
+        add = Signal(self.add.shape())
+        links = [Signal(link_tallies(), name=f"link_{n}") for n in range(self.geometry.links)]
+        m.d.sync += [add.eq(self.add), *(mine.eq(theirs) for mine, theirs
+                                         in zip(links, self.links, strict=True))]
         fresh = Signal(reset_less=True)     # there was an event in this round
         running = Signal()                  # or in the one before
         behind = Signal(16)                 # what the memory's word lacks
 
         counts = {}
-        for place, tally, amount in self._sources():
+        for place, tally, amount in self._sources(add, links):
             # A reset must not part these bits from those in memory.
             count = counts[place] = Signal(tally.pending, name=f"count_{place}", reset_less=True)
             m.d.sync += count.eq(count + amount)
@@ -163,19 +168,19 @@ class Counters(wiring.Component):
                     m.d.comb += self.bus.code.eq(Code.READ_ONLY)
                 m.next = "WATCH"
         # After the machine, so that an event in the clock that ends a round is not lost.
-        with m.If(Cat(self.add, self.links).any() | (self.tick & self.down.any())):
+        with m.If(Cat(add, links).any() | (self.tick & self.down.any())):
             m.d.sync += fresh.eq(1)
         return m
 
-    def _sources(self):
+    def _sources(self, add, links):
         """(memory word, tally, increment) of every counter that exists."""
         for counter, tally in self.tallies.items():
-            yield counter.value, tally, self.add[counter.name.lower()]
+            yield counter.value, tally, add[counter.name.lower()]
         for n in range(self.geometry.links):
             yield _DOWN_BASE + n, Tally(pending=1), self.tick & self.down[n]
             for counter in _EVENTS:
                 yield (_LINK_BASE + _PER_LINK * n + counter.value, Tally(),
-                       self.links[n][counter.name.lower()])
+                       links[n][counter.name.lower()])
 
     def _decode(self, m):
         """Whether the bus address is a counter, and its memory word."""

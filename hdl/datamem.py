@@ -9,6 +9,8 @@ from .interfaces import MemoryPort, slot_shape
 
 __all__ = ["DataMemory", "PipelinedDataMemory"]
 
+_BANK_BITS = 14         # eight block RAMs of an ECP5
+
 
 def _sizes(geometry, slots):
     """Bytes of ``slots`` slots, and the width of their addresses."""
@@ -72,10 +74,11 @@ class DataMemory(wiring.Component):
 
 
 class PipelinedDataMemory(wiring.Component):
-    """A :class:`DataMemory` of many block RAMs for a fast clock: an access takes 4 clocks.
+    """A :class:`DataMemory` of many block RAMs for a fast clock: an access takes 5 clocks.
 
     Request and answer each pass a register, so that neither the way to the farthest of the block
-    RAMs nor the choice among them adds to anybody else's path.
+    RAMs nor the choice among them adds to anybody else's path. The choice takes two clocks: within
+    a bank, then among banks.
 
     Parameters
     ----------
@@ -93,22 +96,33 @@ class PipelinedDataMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[])
-        write = memory.write_port()
-        read = memory.read_port()       # reads and writes of one place are clocks apart
-        asked = Signal()                # the request is in its register
+        port = self.port
+        addr = Signal.like(port.addr)
+        wdata = Signal(8)
+        we = Signal()
+        within, number = addr[:_BANK_BITS], addr[_BANK_BITS:]
+        asked = Signal()                # the request is in its registers
         found = Signal()                # the block RAMs answer
+        kept = Signal()                 # so do the banks' registers
         start = Signal()
-        m.d.comb += start.eq(self.port.req & ~asked & ~found & ~self.port.ack)
+        m.d.comb += start.eq(port.req & ~asked & ~found & ~kept & ~port.ack)
         m.d.sync += [
-            asked.eq(start),
-            read.addr.eq(self.port.addr),
-            write.addr.eq(self.port.addr),
-            write.data.eq(self.port.wdata),
-            write.en.eq(start & self.port.we),
-            found.eq(asked),
-            self.port.rdata.eq(read.data),
-            self.port.ack.eq(found),
+            asked.eq(start), found.eq(asked), kept.eq(found), port.ack.eq(kept),
+            addr.eq(port.addr), wdata.eq(port.wdata), we.eq(start & port.we),
         ]
-        m.d.comb += read.en.eq(asked)
+        answers = []
+        for n, first in enumerate(range(0, self.depth, 1 << _BANK_BITS)):
+            depth = min(self.depth - first, 1 << _BANK_BITS)
+            m.submodules[f"bank_{n}"] = bank = Memory(shape=8, depth=depth, init=[])
+            write = bank.write_port()
+            read = bank.read_port()     # reads and writes of one place are clocks apart
+            answer = Signal(8, name=f"answer_{n}")
+            m.d.comb += [
+                read.addr.eq(within), read.en.eq(asked),
+                write.addr.eq(within), write.data.eq(wdata),
+                write.en.eq(we & (number == n) & (within < depth)),
+            ]
+            m.d.sync += answer.eq(read.data)
+            answers.append(answer)
+        m.d.sync += port.rdata.eq(Array(answers)[number])
         return m
