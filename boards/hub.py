@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import DELIMITER, Role
-from hdl.streams import ByteFifo
+from hdl.streams import ByteFifo, StreamRegister
 from hdl.uart import DIVISOR_BITS, UartRx, UartTx
 
 __all__ = ["NODES", "HostHub"]
@@ -96,9 +96,11 @@ class HostHub(wiring.Component):
         for number, node in enumerate(self.nodes):
             m.submodules[f"in_{number}"] = heard = UartRx()
             m.submodules[f"queue_{number}"] = queue = ByteFifo(self._queue_bytes)
+            m.submodules[f"offered_{number}"] = offered = StreamRegister(8)
             wiring.connect(m, heard.o, queue.i)
+            wiring.connect(m, queue.o, offered.i)
             m.d.comb += [heard.rx.eq(node.rx), heard.divisor.eq(self.node_divisor)]
-            queues.append(queue.o)
+            queues.append(offered.o)
 
         turn = Signal(range(len(queues)))
         addressed = Signal()        # this frame's address has been said

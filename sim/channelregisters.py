@@ -100,23 +100,29 @@ class ChannelPage(wiring.Component):
                          self.chance[number].eq(chance.data)]
 
         waiting = [Signal(ChannelEvents, name=f"waiting_{number}") for number in range(2)]
-        first = Signal(range(len(waiting[0].as_value())))   # of those that wait
+        rest = [Signal.like(events.as_value()) for events in waiting]   # without the one at hand
+        first = Signal(range(len(rest[0])))     # of those
         second_only = Signal()
-        event = Signal.like(first)              # in hand
+        event = Signal.like(first)              # at hand, if there is ``one``
         direction = Signal()
+        one = Signal()
+        looks = Signal()
         counted = Signal()
         for number, events in enumerate(waiting):
             taken = (counted & (direction == number)) << event
-            m.d.sync += events.eq((events.as_value() & ~taken) | self.events[number].as_value())
-        m.d.comb += second_only.eq(~waiting[0].as_value().any())
-        for number in reversed(range(len(waiting[0].as_value()))):
-            with m.If(Mux(second_only, waiting[1].as_value(), waiting[0].as_value())[number]):
+            m.d.comb += rest[number].eq(events.as_value() & ~taken)
+            m.d.sync += events.eq(rest[number] | self.events[number].as_value())
+        m.d.comb += second_only.eq(~rest[0].any())
+        for number in reversed(range(len(rest[0]))):
+            with m.If(Mux(second_only, rest[1], rest[0])[number]):
                 m.d.comb += first.eq(number)
+        with m.If(~looks):
+            m.d.sync += [event.eq(first), direction.eq(second_only), one.eq(Cat(rest).any())]
 
         start = Signal(6)       # twice through all words, by when ``initial`` is known
         self._take_over(m, write)
         m.d.comb += self.bus.rdata.eq(read.data)
-        m.d.comb += self.bus.code.eq(self._judge())
+        m.d.sync += self.bus.code.eq(self._judge())     # a request stands for a clock before
         with m.FSM(name="page"):
             with m.State("START UP"):
                 m.d.comb += [write.addr.eq(start), write.en.eq(1),
@@ -128,9 +134,8 @@ class ChannelPage(wiring.Component):
                 m.d.comb += read.addr.eq(self.bus.addr[:5])
                 with m.If(self.bus.req):
                     m.next = "ANSWER"
-                with m.Elif(Cat(waiting).any()):
-                    m.d.comb += read.addr.eq(first + FIRST_COUNT)
-                    m.d.sync += [event.eq(first), direction.eq(second_only)]
+                with m.Elif(one):
+                    m.d.comb += [read.addr.eq(event + FIRST_COUNT), looks.eq(1)]
                     m.next = "COUNT"
             with m.State("ANSWER"):
                 m.d.comb += [self.bus.ack.eq(1), write.addr.eq(self.bus.addr[:5]),

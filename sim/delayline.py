@@ -23,7 +23,7 @@ class DelayLine(wiring.Component):
     """Holds every byte for a number of ticks.
 
     A circular memory is written once a tick, with a byte or a gap, and read some ticks behind.
-    A byte leaves exactly ``delay`` ticks (and two clocks) after the tick that took it, which is
+    A byte leaves exactly ``delay`` ticks (and three clocks) after the tick that took it, which is
     the first tick after it was offered, unless bytes were inserted or frames repeated shortly
     before. That takes time on the line, so all that follows comes later; the lag is made up by
     leaving out gaps, one a tick, while the line ahead is ``dry``. A frame that is longer than what
@@ -50,7 +50,7 @@ class DelayLine(wiring.Component):
     dry : In(1)
         Whoever takes the bytes has run out of them, so the lag may be made up.
     tick : In(1)
-        Time passes; at least seven clocks apart.
+        Time passes; at least nine clocks apart.
     delay : In
         In ticks.
     clear : In(1)
@@ -92,7 +92,7 @@ class DelayLine(wiring.Component):
         full = Signal()
         wanted = Signal(DELAY_BITS + 1)         # how far behind to be
         event = data.View(LineEvent, offered.r_data)
-        now = read.data
+        now = Signal(Tick)
         m.d.comb += [
             offered.w_en.eq(self.i.valid),
             offered.w_data.eq(self.i.payload),
@@ -123,7 +123,7 @@ class DelayLine(wiring.Component):
 
         def look_back():
             m.d.comb += [read.addr.eq(place - behind), read.en.eq(1)]
-            m.next = "LET OUT"
+            m.next = "LOOK"
 
         def follow_frame():
             """A tick has come out: count it, and go back to the frame's first if so wanted."""
@@ -152,6 +152,9 @@ class DelayLine(wiring.Component):
                     look_back()
             with m.State("LOOK BACK"):
                 look_back()
+            with m.State("LOOK"):
+                m.d.sync += now.eq(read.data)
+                m.next = "LET OUT"
             with m.State("LET OUT"):
                 end_tick()
                 with m.If(is_byte & ~self.room):

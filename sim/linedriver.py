@@ -21,7 +21,7 @@ class LineDriver(wiring.Component):
     Members
     -------
     divisor : In(24)
-        Clocks a bit in 1/256.
+        Clocks a bit in 1/256; taken over, as is ``skew``, a clock later.
     skew : In(signed(16))
         Added to start and data bits, in 1/256 clock. Beyond a ninth of ``divisor`` no stop bit
         is left, and nothing more is promised than that bytes are taken.
@@ -48,9 +48,8 @@ class LineDriver(wiring.Component):
         stop = Signal(signed(30))
         begins = Signal()
         ends = Signal()
+        m.d.sync += [longer.eq(self.divisor + self.skew), stop.eq(self.divisor - 9 * self.skew)]
         m.d.comb += [
-            longer.eq(self.divisor + self.skew),
-            stop.eq(self.divisor - 9 * self.skew),
             over.eq(left - 256),
             ends.eq((bits != 0) & is_due),
             self.i.ready.eq((bits == 0) | ((bits == 1) & ends)),
@@ -63,7 +62,8 @@ class LineDriver(wiring.Component):
         with m.Elif(ends):
             m.d.comb += following.eq(over + Mux(bits == 2, stop, longer))
         with m.If(begins | (bits != 0)):
-            m.d.sync += [left.eq(following), is_due.eq(following <= 256)]
+            # A bit lasts two clocks at least: so it need not be known what a new one comes to.
+            m.d.sync += [left.eq(following), is_due.eq(~begins & ~ends & (left <= 512))]
 
         with m.If(begins):
             m.d.sync += [self.tx.eq(0), shift.eq(self.i.payload), bits.eq(10)]

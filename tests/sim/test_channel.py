@@ -594,6 +594,7 @@ def test_skew_changes_bits_and_not_bytes(offset):
     async def feed(ctx):
         ctx.set(dut.divisor, DIVISOR)
         ctx.set(dut.skew, skew - (skew >> 31 << 32))
+        await ctx.tick()                # until the two are known
         for byte in data:
             ctx.set(dut.i.payload, byte)
             ctx.set(dut.i.valid, 1)
