@@ -73,8 +73,14 @@ class ChainBench:
         waiting = part.ongoing("AWAIT_FRAME", "SORT_FRAME")
         event = dut.events.payload
         write = data.View(header(Type.WRITE), event.header)
+        chain = data.View(header(Type.CHAIN), event.header)
         sorts = part.ongoing("SORT_FRAME")
-        bench.invariant(~sorts | dut.events.valid, "sorts_what_is_there")
+        judges = part.ongoing("JUDGE_FRAME")
+        bench.invariant(~(sorts | judges) | dut.events.valid, "sorts_what_is_there")
+        bench.invariant(~(sorts | judges)
+                        | ((part.tap("empty") == (chain.count == 0))
+                           & (part.tap("too_long") == (chain.count > g.chain_limit))),
+                        "sorted_by_count")
         for name, value in {
             "mine": (write.tag == part.tap("tag")) & (dut.chain_open | part.tap("refused")),
             "whole": event.length == g.track_bytes,

@@ -194,7 +194,8 @@ def transmit_window_keeps(bench):
     bench.prove((head - tail)[:8] <= window, "never_more_than_window")
     bench.prove(~dut.granted | dut.again | (dut.lseq == fresh), "fresh_in_order")
 
-    judging = part.ongoing("JUDGE ACK", "READ ENTRY", "MARK ENTRY", "REREAD ENTRY", "SWEEP ENTRY")
+    judging = part.ongoing("JUDGE ACK", "READ ENTRY", "MARK ENTRY", "REREAD ENTRY", "SWEEP ENTRY",
+                           "LET GO OF ACK")
     scanning = part.ongoing("READ ENTRY", "MARK ENTRY", "REREAD ENTRY", "SWEEP ENTRY",
                             "SEEK LOST", "SEND LOST")
     at_entry = part.ongoing("MARK ENTRY", "SWEEP ENTRY", "SEND LOST")

@@ -165,9 +165,9 @@ def follower_follows_what_it_was_told(bench):
     states = set(part.fragment.generated["fsm"].encoding)
     recalling = {"LOCK_LIFE", "RECALL_LIFE", "RECALL_FLAGS", "NEXT_FLAGS"}
     leaving = {"LOCK_ALL_SETS", "LEAVE_OLD_LIFE"}
-    at_set = states - recalling - leaving - {"AWAIT_FRAME"}
+    at_set = states - recalling - leaving - {"AWAIT_FRAME", "REJECT"}
     bench.invariant(part.ongoing(*states), "in_a_state")
-    bench.invariant(part.ongoing(*recalling, "AWAIT_FRAME")
+    bench.invariant(part.ongoing(*recalling, "AWAIT_FRAME", "REJECT")
                     | (dut.events.valid & (begin.set < g.sets)), "has_a_frame")
     bench.invariant(~part.ongoing(*at_set) | (part.tap("set_") == begin.set), "is_at_its_set")
     bench.invariant(~part.ongoing(*at_set - {"WRITE_LIFE"}) | (event.type != Type.ASK)

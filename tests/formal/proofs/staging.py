@@ -22,7 +22,7 @@ from ..tables import Tables
 
 CHECK = ("LOCK_SET", "CHECK_EPOCH", "CHECK_FOLLOWING", "MEASURE_AHEAD", "CHECK_WINDOW",
          "CHECK_REPEATED")
-READ = ("FETCH_ENTRY", "CHECK_ENTRY", "THREAD_ENTRY")
+READ = ("FETCH_ENTRY", "LOOK_AT_ENTRY", "CHECK_ENTRY", "THREAD_ENTRY")
 
 
 @proof(
@@ -150,6 +150,21 @@ def receiver_stages_once(bench):
     # What holds in the states.
     picks = part.ongoing("PICK_FRAME")
     bench.invariant(picks == ~ours, "slot_at_hand")
+    # What is known of a frame when it has been seen, and of its track a clock later.
+    offered = data.View(header(Type.DATA), event.payload.header)
+    ordered = data.View(header(Type.ORDER), event.payload.header)
+    seen = part.tap("seen")
+    has_track = ((part.tap("volume")[:7] < g.volumes)
+                 & (part.tap("is_order") | ~part.tap("volume")[7])
+                 & (part.tap("track") < g.tracks_per_volume))
+    bench.invariant(~seen | (picks & event.valid), "sees_what_is_there")
+    bench.invariant(~seen | ((part.tap("is_order") == (event.payload.type == Type.ORDER))
+                             & (part.tap("volume") == offered.volume)
+                             & (part.tap("track") == offered.track)), "sees_the_track")
+    bench.invariant(~(seen & part.tap("sound"))
+                    | ((offered.set < g.sets)
+                       & ((event.payload.type != Type.ORDER) | (ordered.count != 0))), "is_sound")
+    bench.invariant(~part.ongoing("LOCK_SET") | (part.tap("exists") == has_track), "track_judged")
     bench.invariant(picks | ((part.tap("slot", domain="sync") == slot)
                              & (part.tap("is_order") == is_order)
                              & (set_ == frame.set) & (frame.set < g.sets)
@@ -188,7 +203,8 @@ def receiver_stages_once(bench):
     bench.invariant(picks | ~checks | ~threading, "not_threading_yet")
     bench.invariant(~checks | (entries == 0), "no_entries_yet")
     bench.invariant(~part.ongoing("THREAD_ENTRY") | threading, "threads_in_second_pass")
-    bench.invariant(~part.ongoing("CHECK_ENTRY") | ~threading, "checks_in_first_pass")
+    bench.invariant(~part.ongoing("LOOK_AT_ENTRY", "CHECK_ENTRY") | ~threading,
+                    "checks_in_first_pass")
     bench.invariant(~reads | (part.tap("first") == (entries == 0)), "first_entry")
     bench.invariant((entries == 0) | ~ordering
                     | ((part.tap("previous") == previous) & (part.tap("head") == first)
