@@ -43,7 +43,7 @@ READ = ("FETCH_ENTRY", "LOOK_AT_ENTRY", "CHECK_ENTRY", "THREAD_ENTRY")
         "a dropped frame keeps its slot": Forced("free__valid", 0, "RETURN_SLOT"),
         "a group far ahead is taken": StuckAt("ahead", 1),
     },
-    fault_depth=24,
+    fault_depth=30,
     cover_depth=24,
     seconds=8,
     quick=False,
