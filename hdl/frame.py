@@ -47,9 +47,10 @@ def longest_frame(max_payload):
 def holds_entries(length, count):
     """Whether ``length`` bytes are ``count`` entries of write set or order packet.
 
-    Three times is once and twice. Whether two numbers have a given sum is told bit by bit: that
-    and they say what is carried into each bit, and out of the one below. So no carry runs.
+    ``length`` has to be wide enough for three times the largest ``count``.
     """
+    # Three times is once and twice. Whether two numbers have a given sum is told bit by bit: that
+    # and they say what is carried into each bit, and out of the one below. So no carry runs.
     twice, width = count << 1, len(length)
     into = count ^ twice ^ length
     out_of = (count & twice) | ((count | twice) & ~length)

@@ -6,11 +6,12 @@ import random
 import pytest
 from amaranth import *
 from amaranth.lib import wiring
+from amaranth.sim import Simulator
 
 from firmware_model import wire
 from firmware_model.wire import Type
 from hdl.cobs import CobsDecoder, CobsEncoder
-from hdl.frame import HEAD_BYTES, FrameReceiver, FrameTransmitter
+from hdl.frame import HEAD_BYTES, FrameReceiver, FrameTransmitter, holds_entries
 from tests.firmware_model.test_wire import GOLDEN
 
 from .streams import StreamMonitor, pauses, run, stream_get, stream_put, ticks, until
@@ -239,3 +240,21 @@ def test_too_long_a_payload_is_reported_by_its_length_and_not_offered(size):
     assert frames[1:] == [GOOD_FRAME]
     assert frames[0][:2] == (Type.WRITE, 3)
     assert frames[0][3] == bytes(64)
+
+
+def test_holds_entries_is_three_times():
+    length, count = Signal(7), Signal(4)
+    dut = Module()
+    fits = Signal()
+    dut.d.comb += fits.eq(holds_entries(length, count))
+
+    async def bench(ctx):
+        for entries in range(16):
+            ctx.set(count, entries)
+            for size in range(128):
+                ctx.set(length, size)
+                assert ctx.get(fits) == (size == 3 * entries), (size, entries)
+
+    sim = Simulator(dut)
+    sim.add_testbench(bench)
+    sim.run()
