@@ -154,7 +154,7 @@ def host_port_serves(bench):
 
 @proof(
     component="hdl.txwindow",
-    claim="An acknowledgement is taken within 4 clocks an entry and 4, or 14 later if a descriptor "
+    claim="An acknowledgement is taken within 4 clocks an entry and 5, or 14 later if a descriptor "
           "is being stored, or 2 an entry and 1 later in the middle of a scan; unless the session "
           "is to end.",
     rule="lines: no acknowledgement stops the receiver",
@@ -173,7 +173,7 @@ def transmit_window_takes_acknowledgements(bench):
     part = bench.add(dut)
     tail, fresh, scan = (part.tap(name) for name in ("tail", "fresh", "scan"))
     bench.held_until_taken(dut.ack, "ack_holds")
-    whole = 4 * window + 4
+    whole = 4 * window + 5
     entries = (fresh - scan)[:3]
     stored = part.tap("place")
     measures = {
@@ -184,10 +184,11 @@ def transmit_window_takes_acknowledgements(bench):
         "SEND LOST": whole + 2 * entries,
         "TIME OUT": whole + 1,
         "JUDGE ACK": whole - 1,
-        "READ ENTRY": 2 * entries + 2 * window + 2,
-        "MARK ENTRY": 2 * entries + 2 * window + 1,
-        "REREAD ENTRY": 2 * entries + 1,
-        "SWEEP ENTRY": 2 * entries,
+        "READ ENTRY": 2 * entries + 2 * window + 3,
+        "MARK ENTRY": 2 * entries + 2 * window + 2,
+        "REREAD ENTRY": 2 * entries + 2,
+        "SWEEP ENTRY": 2 * entries + 1,
+        "LET GO OF ACK": 1,
     }
     _ends(bench, part, measures, most=whole + max(LAST_PLACE, 2 * window) + 1,
           busy=dut.ack.valid & ~dut.dead, over=dut.ack.ready)
@@ -210,15 +211,15 @@ def transmit_window_takes_acknowledgements(bench):
 
 @proof(
     component="hdl.speaker",
-    claim="The head of a frame that has been chosen is said within 30 clocks, besides those in "
+    claim="The head of a frame that has been chosen is said within 36 clocks, besides those in "
           "which the window or the transmitter lets it wait; so hello and acknowledgement are let "
           "go of.",
     rule="lines: whoever speaks comes to an end",
     method=Induction(2),
     faults={"the same byte again and again": StuckAt("place"),
             "the last byte is missed": StuckAt("is_last")},
-    fault_depth=30,
-    cover_depth=30,
+    fault_depth=40,
+    cover_depth=40,
     seconds=4,
     quick=False,
 )
@@ -228,15 +229,17 @@ def speaker_finishes(bench):
     place = part.tap("place")
     bytes_ = HEAD_BYTES - place
     measures = {
-        "PICK ENTRY": 30,
-        "READ PAYLOAD": 2 * HEAD_BYTES + 2 + ARG_PLACE + 3 - place,
-        "START PAYLOAD": 2 * HEAD_BYTES + 1,
-        "ADDRESS BYTE": 2 * bytes_,
-        "OFFER BYTE": 2 * bytes_ - 1,
+        "PICK ENTRY": 36,
+        "READ PAYLOAD": 3 * HEAD_BYTES + 1 + ARG_PLACE + 3 - place,
+        "START PAYLOAD": 3 * HEAD_BYTES,
+        "ADDRESS BYTE": 3 * bytes_,
+        "FETCH BYTE": 3 * bytes_ - 1,
+        "OFFER BYTE": 3 * bytes_ - 2,
     }
-    picks, says = part.ongoing("PICK ENTRY"), part.ongoing("ADDRESS BYTE", "OFFER BYTE")
+    picks = part.ongoing("PICK ENTRY")
+    says = part.ongoing("ADDRESS BYTE", "FETCH BYTE", "OFFER BYTE")
     last = dut.head.valid & dut.head.ready & dut.head.payload.last
-    _ends(bench, part, measures, most=30, busy=part.ongoing(*measures), over=last,
+    _ends(bench, part, measures, most=36, busy=part.ongoing(*measures), over=last,
           waits=(picks & ~dut.granted) | (dut.head.valid & ~dut.head.ready))
     bench.prove(~dut.control | says, "control_is_being_said")
     bench.invariant(part.ongoing(*measures, "CHOOSE FRAME", "WAIT FOR END"), "in_a_state")
