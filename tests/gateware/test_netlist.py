@@ -1,4 +1,4 @@
-"""What synthesis made of a system does what the system does; and a board that is both systems.
+"""What synthesis made of a system does what the system does.
 
 The scenarios are those that the gateware plays as it was written. `make netlist` plays them: each
 of these boards takes a processor a minute or more to make.
@@ -44,10 +44,11 @@ def farside(*arguments):
 
 @contextlib.contextmanager
 def both_ports():
-    """The two ports that `farside hub` makes of a board's one."""
+    """The two ports that `farside hub` makes of a board's one, source and hub made of cells."""
     with contextlib.ExitStack() as stack:
         board = stack.enter_context(SimulatedBoard(
-            BOTH, top="tests.gateware.both_board:BothBoard", max_clocks=MAX_CLOCKS))
+            BOTH, top="tests.gateware.both_board:BothBoard", netlist="ecp5:chip.source,chip.hub",
+            max_clocks=MAX_CLOCKS))
         hub = stack.enter_context(subprocess.Popen(
             farside("hub", board.ports["source"]), stdout=subprocess.PIPE))
         stack.callback(hub.terminate)
