@@ -357,7 +357,10 @@ class LineBank(wiring.Component):
                     m.d.comb += processor.input.eq(word)
             with m.Case(f"{SUBMITTED >> 3:05b}---"):
                 m.d.comb += processor.input.eq(Array(port.submitted for port in self.ports)[line])
-        m.d.comb += [port.word.eq(processor.select[:3]) for port in self.ports]
+        # An instruction shows its port for two clocks and uses what that says in the second.
+        asks = processor.select[3:] == SUBMITTED >> 3
+        for port in self.ports:
+            m.d.comb += [port.word.eq(processor.select[:3]), port.asks.eq(asks)]
 
         # -- nothing to do -----------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Processor(wiring.Component):
     which one is meant: words 0..63, and 8 entries of 8 words chosen by the index register. Reading
     by the processor is done in the first clock, writing in the second; a client has the memory
     the other way round. Where one reads what the other writes, the reading is done again.
+    While ``pause`` the client reads in every clock, and the processor stays in its first.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ class Processor(wiring.Component):
         Load the index register from the accumulator.
     stored : Out(1)
         One clock: a word was stored.
+    pause : In(1)
+        The client of the state memory needs it now.
     state : In(StatePort)
     """
 
@@ -90,6 +93,7 @@ class Processor(wiring.Component):
             "hold": In(1),
             "index_we": In(1),
             "stored": Out(1),
+            "pause": In(1),
             "state": In(StatePort(_OFFSET_BITS + 2)),
         })
 
@@ -121,17 +125,17 @@ class Processor(wiring.Component):
         offset = Mux(instruction[6], Cat(instruction[:3], index, C(1, 1)), instruction[:7])
         m.d.comb += [
             address.eq(Cat(offset, self.line)),
-            read.addr.eq(Mux(acting, self.state.addr, address)),
+            read.addr.eq(Mux(self.state.turn, self.state.addr, address)),
             write.addr.eq(Mux(acting, address, self.state.waddr)),
             write.data.eq(Mux(acting, value, self.state.wdata)),
             store.eq(kind == Kind.STORE),
             write.en.eq(Mux(acting, store, self.state.valid & self.state.we)),
             clash.eq(write.en & (read.addr == write.addr)),
-            self.state.turn.eq(acting),
+            self.state.turn.eq(acting | self.pause),
             self.state.data.eq(read.data),
             self.stored.eq(acting & store),
         ]
-        m.d.sync += self.state.valid.eq(acting & ~clash)
+        m.d.sync += self.state.valid.eq(self.state.turn & ~clash)
 
         # -- accumulator ---------------------------------------------------------------------
 
@@ -209,7 +213,7 @@ class Processor(wiring.Component):
             m.d.comb += following.eq(after)
         m.d.comb += [fetch.addr.eq(following), fetch.en.eq(goes_on | ~awake)]
 
-        m.d.sync += [awake.eq(1), acting.eq(awake & ~acting & ~clash)]
+        m.d.sync += [awake.eq(1), acting.eq(awake & ~acting & ~clash & ~self.pause)]
         with m.If(fetch.en):
             m.d.sync += pc.eq(following)
         with m.If(acting & (kind == Kind.ALU)):

@@ -1,11 +1,14 @@
 """The source system without its lines."""
 
+from types import SimpleNamespace
+
 from amaranth import *
 from amaranth.lib.wiring import Out, connect, flipped
 
 from firmware_model.wire import Counter, Role, SetWord, Type
 
 from .chain import ChainProcessor
+from .clerk import Clerk
 from .counters import Tally
 from .dispatcher import Dispatcher
 from .interfaces import SourceState
@@ -99,10 +102,8 @@ class SourceCore(Core):
         m.submodules.reconnects = reconnects = Reconnects(g)
         m.submodules.poller = poller = Poller()
         m.submodules.status = status = StatusFilter(g)
-        m.submodules.sequencer = sequencer = Sequencer(g, mutation=self.mutation)
-        m.submodules.resync = resync = Resync(g, mutation=self.mutation)
-        m.submodules.liaison = liaison = Liaison(g)
-        m.submodules.dispatcher = dispatcher = Dispatcher(g)
+        mirror = self._employ_clerk if self._lines == "shared" else self._build_machines
+        mirror = mirror(m, registers=parts.registers, chain=chain)
         walkers = self._provide_payloads(m)
         free_list, host_port, registers = parts.free_list, parts.host_port, parts.registers
 
@@ -127,7 +128,7 @@ class SourceCore(Core):
         m.d.comb += [
             chain.new_session.eq(self.host.started),
             registers.disconnected.eq(reconnects.disconnected),
-            registers.credit.eq(sequencer.credit),
+            registers.credit.eq(mirror.credit),
         ]
 
         # -- collision, destage, reconnect ----------------------------------------------------
@@ -136,54 +137,38 @@ class SourceCore(Core):
             reconnects.now.eq(registers.clock),
             reconnects.disconnect.eq(chain.disconnect),
             reconnects.disconnect_volume.eq(chain.disconnect_volume),
-            reconnects.reconnect.eq(sequencer.reconnect),
-            reconnects.reconnect_index.eq(sequencer.reconnect_index),
+            reconnects.reconnect.eq(mirror.reconnect),
+            reconnects.reconnect_index.eq(mirror.reconnect_index),
             poller.tick.eq(registers.poll_tick),
             poller.interval.eq(registers.poll_interval),
-            sequencer.destage.eq(registers.destage | resync.destage
-                                 | Mux(chain.destage.valid, 1 << chain.destage.set, 0)),
-            sequencer.poll.eq(poller.due),
-            sequencer.slow_tick.eq(registers.slow_tick),
-            sequencer.group_timeout.eq(registers.group_timeout),
-            sequencer.link_lost.eq(Cat(link.flushed for link in self.links).any()),
-            dispatcher.notice.eq(sequencer.notice),
-            self.destaging.eq(sequencer.destaging),
+            mirror.destage.eq(registers.destage
+                              | Mux(chain.destage.valid, 1 << chain.destage.set, 0)),
+            mirror.poll.eq(poller.due),
+            self.destaging.eq(mirror.destaging),
             self.disconnected.eq(reconnects.disconnected),
-            self.fault.eq(sequencer.fault),
+            self.fault.eq(mirror.fault),
         ]
 
         # -- links --------------------------------------------------------------------------
-        connect(m, status.status, sequencer.status)
-        connect(m, liaison.frames, dispatcher.control)
+        connect(m, status.status, mirror.status)
         m.d.comb += [
-            sequencer.life.eq(self._life),
-            liaison.life.eq(self._life),
             registers.life.eq(self._life),
-            liaison.request.eq(sequencer.request),
-            liaison.resyncing.eq(sequencer.resyncing),
-            liaison.ask.eq(Mux(Cat(link.started for link in self.links).any(), ~0, resync.ask)),
-            liaison.forget.eq(sequencer.lost),
-            dispatcher.running.eq(sequencer.running),
-            sequencer.use.eq(volumes.use | parts.warm.replicate(g.sets)),
+            mirror.life.eq(self._life),
+            mirror.slow_tick.eq(registers.slow_tick),
+            mirror.group_timeout.eq(registers.group_timeout),
+            mirror.link_lost.eq(Cat(link.flushed for link in self.links).any()),
+            mirror.use.eq(volumes.use | parts.warm.replicate(g.sets)),
             chain.finish.eq(parts.finish),
             parts.finished.eq(chain.finished),
-            resync.start.eq(sequencer.scan),
-            resync.chain_open.eq(chain.chain_open),
-            resync.tick.eq(registers.poll_tick),
-            *(getattr(part, name).eq(getattr(sequencer, name))
+            *(getattr(part, name).eq(getattr(mirror, name))
               for part in (volumes, parts.pages) for name in ("running", "resyncing", "used")),
         ]
         renewing = lacks(self.mutation, Mutation.OLD_SESSIONS_KEPT)
         for n, link in enumerate(self.links):
             connect(m, flipped(link.events), status.events[n])
-            connect(m, flipped(link.submit), dispatcher.submit[n])
             m.d.comb += [
                 link.sink.ready.eq(1),      # commit status has no payload
-                link.renew.eq(sequencer.lost & renewing),
-                dispatcher.up[n].eq(link.up),
-                dispatcher.room[n].eq(link.room),
-                dispatcher.word[n].eq(link.word),
-                link.submitted.eq(dispatcher.submitted[n]),
+                link.renew.eq(mirror.lost & renewing),
             ]
 
         # -- counters -----------------------------------------------------------------------
@@ -192,23 +177,89 @@ class SourceCore(Core):
             add.chains.eq(chain.committed),
             add.commands.eq(chain.command),
             add.collisions.eq(chain.collision),
-            add.reconnects.eq(sequencer.reconnect),
-            add.groups.eq(sequencer.group),
-            add.group_tracks.eq(sequencer.group_track),
-            add.groups_done.eq(sequencer.group_done),
-            add.polls.eq(sequencer.polled),
-            add.group_resends.eq(sequencer.resent),
-            add.rejected.eq(sum(status.rejected, start=sequencer.rejected)),
-            add.dispatches.eq(dispatcher.dispatched),
-            add.dispatch_clocks.eq(sequencer.walking | dispatcher.walking),
-            add.resyncs.eq(sequencer.resynced),
-            add.resync_tracks.eq(resync.track),
+            add.reconnects.eq(mirror.reconnect),
+            add.groups.eq(mirror.group),
+            add.group_tracks.eq(mirror.group_track),
+            add.groups_done.eq(mirror.group_done),
+            add.polls.eq(mirror.polled),
+            add.group_resends.eq(mirror.resent),
+            add.rejected.eq(sum(status.rejected, start=mirror.rejected)),
+            add.dispatches.eq(mirror.dispatched),
+            add.dispatch_clocks.eq(mirror.walking),
+            add.resyncs.eq(mirror.resynced),
+            add.resync_tracks.eq(mirror.resync_track),
             add.lookups.eq(chain.lookup),
             add.lookup_clocks.eq(chain.looking_up),
         ]
-        lockers = [chain.meta, sequencer.meta, liaison.meta, resync.meta, dispatcher.meta,
-                   volumes.meta, *(walker.meta for walker in walkers)]
+        lockers = [chain.meta, *mirror.lockers, volumes.meta,
+                   *(walker.meta for walker in walkers)]
         return lockers, [writer.memory], [walker.memory for walker in walkers]
+
+    def _build_machines(self, m, *, registers, chain):
+        """What mirrors the sets: four machines, each on its own.
+
+        Returns their inputs, outputs and counts as those of a :class:`.clerk.Clerk`, and who of
+        them needs the metadata.
+        """
+        g = self.geometry
+        m.submodules.sequencer = sequencer = Sequencer(g, mutation=self.mutation)
+        m.submodules.resync = resync = Resync(g, mutation=self.mutation)
+        m.submodules.liaison = liaison = Liaison(g)
+        m.submodules.dispatcher = dispatcher = Dispatcher(g)
+        connect(m, liaison.frames, dispatcher.control)
+        destage = Signal(g.sets)
+        m.d.comb += [
+            sequencer.destage.eq(destage | resync.destage),
+            dispatcher.notice.eq(sequencer.notice),
+            dispatcher.running.eq(sequencer.running),
+            liaison.life.eq(sequencer.life),
+            liaison.request.eq(sequencer.request),
+            liaison.resyncing.eq(sequencer.resyncing),
+            liaison.ask.eq(Mux(Cat(link.started for link in self.links).any(), ~0, resync.ask)),
+            liaison.forget.eq(sequencer.lost),
+            resync.start.eq(sequencer.scan),
+            resync.chain_open.eq(chain.chain_open),
+            resync.tick.eq(registers.poll_tick),
+        ]
+        for n, link in enumerate(self.links):
+            connect(m, flipped(link.submit), dispatcher.submit[n])
+            m.d.comb += [
+                dispatcher.up[n].eq(link.up),
+                dispatcher.room[n].eq(link.room),
+                dispatcher.word[n].eq(link.word),
+                link.submitted.eq(dispatcher.submitted[n]),
+            ]
+        same = ("status", "poll", "slow_tick", "group_timeout", "link_lost", "life", "use",
+                "running", "resyncing", "used", "lost", "reconnect", "reconnect_index", "credit",
+                "destaging", "fault", "group", "group_track", "polled", "group_done", "resent",
+                "rejected", "resynced")
+        return SimpleNamespace(
+            **{name: getattr(sequencer, name) for name in same}, destage=destage,
+            dispatched=dispatcher.dispatched, walking=sequencer.walking | dispatcher.walking,
+            resync_track=resync.track,
+            lockers=[sequencer.meta, liaison.meta, resync.meta, dispatcher.meta])
+
+    def _employ_clerk(self, m, *, registers, chain):
+        """The same by one processor; its frames are read word by word."""
+        m.submodules.clerk = clerk = Clerk(self.geometry)
+        m.d.comb += [
+            clerk.tick.eq(registers.poll_tick),
+            clerk.chain_open.eq(chain.chain_open),
+            clerk.link_started.eq(Cat(link.started for link in self.links).any()),
+            # All lines show the same: they are one engine's.
+            clerk.asks.eq(self.links[0].asks),
+            clerk.word.eq(self.links[0].word),
+        ]
+        for n, link in enumerate(self.links):
+            m.d.comb += [
+                link.submit.valid.eq(clerk.offered[n] & link.up),
+                link.submitted.eq(clerk.said),
+                clerk.up[n].eq(link.up),
+                clerk.room[n].eq(link.room),
+                clerk.taken[n].eq(link.submit.valid & link.submit.ready),
+            ]
+        clerk.lockers = [clerk.meta]
+        return clerk
 
     def _provide_payloads(self, m):
         """A walker for each link, or one for all of them if their lines are shared."""

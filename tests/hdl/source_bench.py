@@ -13,13 +13,13 @@ from firmware_model.wire import Code, Flag, Reg, SetWord, TargetFlag, Type
 from hdl.arbiter import MemoryArbiter
 from hdl.datamem import DataMemory
 from hdl.freelist import FreeList
-from hdl.interfaces import PayloadKind, SourceState
+from hdl.interfaces import DESCRIPTOR_WORDS, PayloadKind, SourceState
 from hdl.metadata import Metadata
 
 from .streams import pauses, stream_get, stream_put, ticks, until
 from .target_bench import Tables, access, fields_of, header_bits, seeded, send, simulate
 
-__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SourceTables", "access", "fields_of",
+__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SharedLinkStandIn", "SourceTables", "access", "fields_of",
            "header_bits", "pauses", "seeded", "send", "simulate", "stream_get", "stream_put",
            "ticks", "until"]
 
@@ -203,26 +203,36 @@ class LinkStandIn:
                 continue
             for _ in range(self.rng.randrange(3)):
                 await ctx.tick()
-            descriptor = await stream_get(ctx, submit)
+            descriptor = await self.take(ctx, submit)
+            if descriptor is None:
+                continue
             ctx.set(core.links[n].room, 0)
             type_, fields = fields_of(descriptor)
-            received = bytearray()
-            last = descriptor["kind"] == PayloadKind.NONE
-            if not last:
-                ctx.set(payload.kind, descriptor["kind"])
-                ctx.set(payload.arg, descriptor["arg"])
-                ctx.set(payload.start, 1)
-                await ctx.tick()
-                ctx.set(payload.start, 0)
-            while not last:
-                for _ in range(pauses(self.rng, 0.1, 3)):
-                    await ctx.tick()
-                byte = await stream_get(ctx, payload.bytes)
-                received.append(byte.data)
-                last = byte.last
-            set_ = self.far.receive(n, type_, fields, bytes(received))
+            received = b""
+            if PayloadKind(descriptor["kind"]) != PayloadKind.NONE:
+                received = await self.fetch(ctx, payload, descriptor)
+            set_ = self.far.receive(n, type_, fields, received)
             lost = self.rng.random() < self.lose
             self.queue.append(None if lost else self.far.status(set_))
+
+    async def take(self, ctx, submit):
+        return await stream_get(ctx, submit)
+
+    async def fetch(self, ctx, payload, descriptor):
+        ctx.set(payload.kind, descriptor["kind"])
+        ctx.set(payload.arg, descriptor["arg"])
+        ctx.set(payload.start, 1)
+        await ctx.tick()
+        ctx.set(payload.start, 0)
+        received = bytearray()
+        last = False
+        while not last:
+            for _ in range(pauses(self.rng, 0.1, 3)):
+                await ctx.tick()
+            byte = await stream_get(ctx, payload.bytes)
+            received.append(byte.data)
+            last = byte.last
+        return bytes(received)
 
     async def flush(self, ctx):
         """The session ends, and with it what the link had; the next one begins at once."""
@@ -254,6 +264,45 @@ class LinkStandIn:
             await stream_put(ctx, self.core.links[self.number].events, {
                 "type": Type.STATUS, "length": 0,
                 "header": header_bits(Type.STATUS, **status)})
+
+
+class SharedLinkStandIn(LinkStandIn):
+    """The same for lines that are shared: frames are read word by word, and no two payloads are
+    fetched at the same time."""
+
+    fetching: set[object] = set()       # the cores with a payload under way
+
+    async def take(self, ctx, submit):
+        """None if the frame was taken back meanwhile."""
+        ports = self.core.links
+        words = []
+        for number in range(len(DESCRIPTOR_WORDS)):
+            for port in ports:
+                ctx.set(port.asks, 1)
+                ctx.set(port.word, number)
+            await ctx.tick()
+            words.append(ctx.get(ports[self.number].submitted))
+            await ctx.tick()
+            assert words[-1] == ctx.get(ports[self.number].submitted)
+            for port in ports:
+                ctx.set(port.asks, 0)
+            await ticks(ctx, self.rng.randrange(4))
+        if not ctx.get(submit.valid):
+            return None
+        await stream_get(ctx, submit)
+        return {"type": words[0] & 0xFF, "kind": words[0] >> 8, "arg": words[5] | words[6] << 16,
+                "header": sum(word << 16 * n for n, word in enumerate(words[1:5]))}
+
+    async def fetch(self, ctx, payload, descriptor):
+        while self.core in self.fetching:
+            await ctx.tick()
+        self.fetching.add(self.core)
+        for port in self.core.links:
+            ctx.set(port.payload.kind, descriptor["kind"])
+            ctx.set(port.payload.arg, descriptor["arg"])
+        received = await super().fetch(ctx, payload, descriptor)
+        self.fetching.discard(self.core)
+        return received
 
 
 class Host:

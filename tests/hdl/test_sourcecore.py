@@ -6,21 +6,33 @@ from amaranth import *
 from firmware_model.wire import Code, Counter, Reg, SetWord, TargetFlag, Type, entry
 from hdl.sourcecore import SourceCore
 
-from .source_bench import SMALL, FarSide, Host, LinkStandIn, seeded, simulate
+from .source_bench import (
+    SMALL,
+    FarSide,
+    Host,
+    LinkStandIn,
+    SharedLinkStandIn,
+    seeded,
+    simulate,
+)
+
+# Four machines mirror the sets, or a clerk.
+LINES = pytest.mark.parametrize("lines", ["each", "shared"])
 
 
 class Rig:
     """A SourceCore with a host, links and a far side around it."""
 
-    def __init__(self, seed=1, *, geometry=SMALL, lose=0.0, mutation=None):
+    def __init__(self, seed=1, *, geometry=SMALL, lose=0.0, mutation=None, lines="each"):
         self.geometry = geometry
         self.rng = seeded(seed)
-        self.core = SourceCore(geometry, mutation=mutation)
+        self.core = SourceCore(geometry, mutation=mutation, lines=lines)
         self.reset = Signal()
         self.far = FarSide(geometry)
         self.host = Host(self.core, self.on_answer)
         self.holders = {}           # volume: (set, track, chain that its waiter is in)
-        self.links = [LinkStandIn(self.core, n, self.far, self.rng, lose=lose)
+        link = LinkStandIn if lines == "each" else SharedLinkStandIn
+        self.links = [link(self.core, n, self.far, self.rng, lose=lose)
                       for n in range(geometry.links)]
         self.committed = [[] for _ in range(geometry.sets)]
         self.image = {}
@@ -74,9 +86,10 @@ class Rig:
         return len(far)
 
 
+@LINES
 @pytest.mark.requirement("R01", "R11", "R12")
-def test_write_commits_at_once_and_goes_later():
-    rig = Rig()
+def test_write_commits_at_once_and_goes_later(lines):
+    rig = Rig(lines=lines)
 
     async def bench(ctx):
         await rig.chain(ctx, 1, [(0, 1), (1, 4)])
@@ -93,9 +106,10 @@ def test_write_commits_at_once_and_goes_later():
     rig.run(bench)
 
 
+@LINES
 @pytest.mark.requirement("R03", "R04", "R06", "R07", "R09", "R27", "R28")
-def test_collision_disconnects_destages_and_reconnects():
-    rig = Rig()
+def test_collision_disconnects_destages_and_reconnects(lines):
+    rig = Rig(lines=lines)
 
     async def bench(ctx):
         await rig.chain(ctx, 1, [(0, 1), (1, 2)])
@@ -126,10 +140,11 @@ def test_collision_disconnects_destages_and_reconnects():
     rig.run(bench)
 
 
+@LINES
 @pytest.mark.requirement("R02", "R13", "R15", "R16", "R18", "R23")
 @pytest.mark.parametrize("seed", range(2))
-def test_random_load_stays_a_prefix(seed):
-    rig = Rig(seed, lose=0.2)
+def test_random_load_stays_a_prefix(seed, lines):
+    rig = Rig(seed, lose=0.2, lines=lines)
     rng = rig.rng
 
     async def bench(ctx):
@@ -174,11 +189,12 @@ def test_random_load_stays_a_prefix(seed):
     rig.run(bench, clocks=400_000)
 
 
+@LINES
 @pytest.mark.requirement("R22")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_reset_at_any_clock_of_a_commit(seed):
+def test_reset_at_any_clock_of_a_commit(seed, lines):
     """The chain is there wholly or not at all; then the target gets everything once more."""
-    rig = Rig(seed)
+    rig = Rig(seed, lines=lines)
     rng = rig.rng
     places = [(v, t) for v in (0, 1) for t in range(5)]
     image = dict.fromkeys(places, bytes(SMALL.track_bytes))
