@@ -177,9 +177,12 @@ _RECODE_STATES = "setattr -unset init w:*fsm_state"
 _COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; opt_expr -fine; "
                     "techmap -map +/cmp2lut.v -D LUT_WIDTH=9; opt_expr")
 
+# For fewer than three flip-flops a clock enable takes more LUTs than it saves.
+_FEW_ENABLES = "-dffe_min_ce_use 3"
+
 _SYNTHESIS = {
     "ice40": f"synth_ice40 -top {{top}}{{device}} -run begin:coarse; {_RECODE_STATES}; "
-             f"{_COMPARE_IN_LUTS}; synth_ice40 -top {{top}}{{device}} -run coarse:",
+             f"{_COMPARE_IN_LUTS}; synth_ice40 -top {{top}}{{device}} {_FEW_ENABLES} -run coarse:",
     "ecp5": "synth_ecp5 -top {top} -abc9",
 }
 

@@ -61,10 +61,11 @@ class Counters(wiring.Component):
     """32-bit wrapping counters; adding is one clock and never refused.
 
     Every counter has its lowest bits in flip-flops, where events are counted. A scan goes through
-    the memory and brings each word up to the lowest bits as they are by then: 2 clocks a word, with
-    at most one bus access (2 clocks) between two. It runs from the first event until a round after
-    the last. So one counter is visited every ``max_gap`` clocks: 4 a memory word, 192 with two
-    links. **No event is lost** if less than ``2**pending`` gathers in that time. With the
+    the memory and brings each up to the lowest bits as they are by then: 2 clocks a counter, with
+    at most one bus access (3 clocks) between two. It runs from the first event until a round after
+    the last. So one counter is visited every ``max_gap`` clocks: 5 a counter, 240 with two links.
+    (It takes 2 more to carry from the low half of a counter to the high one; that is one time in
+    65,536.) **No event is lost** if less than ``2**pending`` gathers in that time. With the
     default of 2 bits that is three events: frames are at least 700 clocks apart.
 
     A value read over the bus may lack what happened in the last ``max_gap`` clocks. Counters start
@@ -87,8 +88,8 @@ class Counters(wiring.Component):
     down : In(links)
         Bit n: link n has no session.
     bus : In(RegisterPort())
-        Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 1
-        to 3 clocks.
+        Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 2
+        to 6 clocks.
     """
 
     def __init__(self, geometry, tallies):
@@ -98,7 +99,7 @@ class Counters(wiring.Component):
         self.geometry = geometry
         self.tallies = dict(tallies)
         self.depth = _LINK_BASE + _PER_LINK * geometry.links
-        self.max_gap = 4 * self.depth
+        self.max_gap = 5 * self.depth
         super().__init__({
             "add": In(data.StructLayout({c.name.lower(): t.amount
                                          for c, t in self.tallies.items()})),
@@ -110,11 +111,14 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=32, depth=self.depth, init=[])
+        # The low half of a counter, then the high one.
+        m.submodules.memory = memory = Memory(shape=16, depth=2 * self.depth, init=[])
         read = memory.read_port()           # never reads a word in the clock that writes it
         write = memory.write_port()
 
-        at = Signal(range(self.depth))      # scan position
+        # A reset must not part the halves.
+        at = Signal(range(self.depth), reset_less=True)     # scan position
+        high = Signal(reset_less=True)      # the high half is at hand, to take a carry
         lowest = []                         # bits of the counter at ``at``, as they are now
         # Everybody's decisions of a clock end here: events are counted in the next.
         add = Signal(self.add.shape())
@@ -123,7 +127,7 @@ class Counters(wiring.Component):
                                          in zip(links, self.links, strict=True))]
         fresh = Signal(reset_less=True)     # there was an event in this round
         running = Signal()                  # or in the one before
-        behind = Signal(16)                 # what the memory's word lacks
+        behind = Signal(16)                 # what the memory's low half lacks
 
         counts = {}
         for place, tally, amount in self._sources(add, links):
@@ -135,12 +139,16 @@ class Counters(wiring.Component):
             bits = {place: count[n] for place, count in counts.items() if n < len(count)}
             lowest.append(_choose(at, bits))
             mask.append(at.matches(*bits))
+        total = Signal(17)
+        low = Signal(16)                    # of the counter that is read over the bus
         m.d.comb += [
-            read.addr.eq(at),
-            write.addr.eq(at),
+            read.addr.eq(Cat(high, at)),
+            write.addr.eq(Cat(high, at)),
             # A difference, with the inverters where they cost nothing.
             behind.eq(~(~Cat(lowest) + read.data[:len(mask)]) & Cat(mask)),
-            write.data.eq(read.data + behind),
+            total.eq(read.data + Mux(high, 1, behind)),
+            write.data.eq(total),
+            self.bus.rdata.eq(Cat(low, read.data)),
         ]
 
         known, place = self._decode(m)
@@ -148,19 +156,27 @@ class Counters(wiring.Component):
         with m.FSM():
             with m.State("WATCH"):
                 m.d.sync += answered.eq(0)
-                with m.If(self.bus.req & ~answered):
-                    m.d.comb += read.addr.eq(place)
-                    m.next = "ANSWER"
-                with m.Elif(fresh | running):
+                with m.If(self.bus.req & ~answered & ~high):
+                    m.d.comb += read.addr.eq(Cat(C(0, 1), place))
+                    m.next = "READ_LOW"
+                with m.Elif(fresh | running | high):
                     m.next = "BRING_UP"
             with m.State("BRING_UP"):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += at.eq(at + 1)
-                with m.If(at == self.depth - 1):
+                m.d.sync += high.eq(0)
+                with m.If(total[16] & ~high):
+                    m.d.sync += high.eq(1)
+                with m.Elif(at == self.depth - 1):
                     m.d.sync += [at.eq(0), fresh.eq(0), running.eq(fresh)]
+                with m.Else():
+                    m.d.sync += at.eq(at + 1)
                 m.next = "WATCH"
+            with m.State("READ_LOW"):
+                m.d.comb += read.addr.eq(Cat(C(1, 1), place))
+                m.d.sync += low.eq(read.data)
+                m.next = "ANSWER"
             with m.State("ANSWER"):
-                m.d.comb += [self.bus.ack.eq(1), self.bus.rdata.eq(read.data)]
+                m.d.comb += self.bus.ack.eq(1)
                 m.d.sync += answered.eq(1)
                 with m.If(~known):
                     m.d.comb += self.bus.code.eq(Code.BAD_REGISTER)

@@ -106,6 +106,29 @@ def test_reading_at_the_same_time_loses_nothing():
     simulate(dut, events, reader)
 
 
+def test_the_high_half_takes_the_carry():
+    """A quarter of a million events, of which two counters see 255 a clock."""
+    dut = Counters(SMALL, {Counter.CHAINS: Tally(), Counter.COMMANDS: Tally(8, 16),
+                           Counter.LOOKUPS: Tally(8, 16)})
+    rounds = 9
+
+    async def testbench(ctx):
+        for _ in range(rounds):
+            ctx.set(dut.add.commands, 255)
+            ctx.set(dut.add.lookups, 254)
+            await ctx.tick().repeat(120)
+            ctx.set(dut.add.commands, 0)
+            ctx.set(dut.add.lookups, 0)
+            await ctx.tick().repeat(dut.max_gap)
+        for counter, amount in ((Counter.COMMANDS, 255), (Counter.LOOKUPS, 254),
+                                (Counter.CHAINS, 0)):
+            assert await access(ctx, dut.bus, Reg.COUNTERS + counter) == (
+                Code.OK, 120 * rounds * amount), counter
+        assert 120 * rounds * 254 > 4 << 16
+
+    simulate(dut, testbench)
+
+
 def test_what_is_no_counter_is_refused():
     dut = Counters(SMALL, {Counter.GROUPS: Tally()})
 
