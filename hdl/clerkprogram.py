@@ -923,7 +923,8 @@ def clerk_program(geometry):
     numbers = {
         "SETS": g.sets, "ALL": (1 << g.sets) - 1,
         "GROUPS": g.groups_in_flight, "GROUP_LIMIT": g.group_limit, "CHAIN_LIMIT": g.chain_limit,
-        "LINKS_END": 1 << g.links, "PATIENCE": _PATIENCE, "SHAKE_TAPS": sum(1 << tap for tap in SHAKE_TAPS),
+        "LINKS_END": 1 << g.links, "PATIENCE": _PATIENCE,
+        "SHAKE_TAPS": sum(1 << tap for tap in SHAKE_TAPS),
     }
     for type_ in (Type.ASK, Type.BEGIN, Type.RESYNC, Type.RESYNCED):
         numbers[type_.name] = type_

@@ -19,9 +19,9 @@ from hdl.metadata import Metadata
 from .streams import pauses, stream_get, stream_put, ticks, until
 from .target_bench import Tables, access, fields_of, header_bits, seeded, send, simulate
 
-__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SharedLinkStandIn", "SourceTables", "access", "fields_of",
-           "header_bits", "pauses", "seeded", "send", "simulate", "stream_get", "stream_put",
-           "ticks", "until"]
+__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SharedLinkStandIn", "SourceTables",
+           "access", "fields_of", "header_bits", "pauses", "seeded", "send", "simulate",
+           "stream_get", "stream_put", "ticks", "until"]
 
 # Neither volumes nor tracks are a power of two; a group is at most 8 tracks (24 of 32 bytes).
 SMALL = Geometry(volumes=3, tracks_per_volume=5, track_bytes=32, sets=2, links=2, chain_limit=4,

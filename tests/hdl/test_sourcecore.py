@@ -140,9 +140,8 @@ def test_collision_disconnects_destages_and_reconnects(lines):
     rig.run(bench)
 
 
-@LINES
 @pytest.mark.requirement("R02", "R13", "R15", "R16", "R18", "R23")
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "lines"), [(0, "each"), (1, "each"), (1, "shared")])
 def test_random_load_stays_a_prefix(seed, lines):
     rig = Rig(seed, lose=0.2, lines=lines)
     rng = rig.rng
@@ -189,12 +188,11 @@ def test_random_load_stays_a_prefix(seed, lines):
     rig.run(bench, clocks=400_000)
 
 
-@LINES
 @pytest.mark.requirement("R22")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_reset_at_any_clock_of_a_commit(seed, lines):
+def test_reset_at_any_clock_of_a_commit(seed):
     """The chain is there wholly or not at all; then the target gets everything once more."""
-    rig = Rig(seed, lines=lines)
+    rig = Rig(seed)
     rng = rig.rng
     places = [(v, t) for v in (0, 1) for t in range(5)]
     image = dict.fromkeys(places, bytes(SMALL.track_bytes))
