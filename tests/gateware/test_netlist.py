@@ -32,10 +32,18 @@ WORKED_EXAMPLES = [
 ]
 
 
-def small_target():
-    """A target as on an iCEBreaker; the source is as it was written."""
+def small(role):
+    """A system as on an iCEBreaker; the other one is as it was written."""
     return running_world(top="tests.gateware.shared_board:SharedBoard", geometry=SHARED,
-                         netlist="ice40:target", thorough=False, max_clocks=MAX_CLOCKS)
+                         netlist=f"ice40:{role}", thorough=False, max_clocks=MAX_CLOCKS)
+
+
+def small_source():
+    return small("source")
+
+
+def small_target():
+    return small("target")
 
 
 def farside(*arguments):
@@ -63,7 +71,7 @@ def both():
 
 
 @pytest.mark.parametrize("name", [SMOKE, *WORKED_EXAMPLES])
-@pytest.mark.parametrize("world", [small_target, both])
+@pytest.mark.parametrize("world", [small_source, small_target, both])
 def test_scenario(world, name):
     with world() as here:
         SCENARIOS[name](here)

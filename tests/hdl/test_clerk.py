@@ -28,7 +28,8 @@ class Rig(SourceTables):
                                      "resync_track"), 0)
         self.reconnected = []
         self.frames = []                # (link, type, fields, kind, arg)
-        self.room = 0b11
+        self.room = 0b11                # links that say that they have room,
+        self.stopped = 0                # and those of them that take nothing all the same
 
     async def watch(self, ctx):
         dut = self.dut
@@ -44,7 +45,7 @@ class Rig(SourceTables):
         while True:
             ctx.set(dut.room, self.room)
             offered = ctx.get(dut.offered)
-            if not offered & self.room:
+            if not offered & self.room & ~self.stopped:
                 await ctx.tick()
                 continue
             words = []
@@ -199,6 +200,27 @@ def test_a_target_that_has_lost_its_memory_gets_everything_again():
                       if t is Type.DATA) == [(v, t) for v in (0, 1) for t in range(5)]
 
     rig.run(bench, clocks=60_000)
+
+
+@pytest.mark.requirement("R13", "R19")
+def test_a_frame_that_its_link_has_not_taken_goes_to_another():
+    rig = Rig()
+    rig.room = 0b10
+    rig.stopped = 0b10
+
+    async def bench(ctx):
+        await rig.follow(ctx)
+        await rig.thread(ctx, 0, [places((0, 0), (0, 1))])
+        await rig.pulse(ctx, "destage", 1, settle=1500)
+        assert ctx.get(rig.dut.offered) == 0b10
+        ctx.set(rig.dut.up, 0b01)
+        rig.room = 0b01
+        await rig.pulse(ctx, "link_lost", settle=2500)
+        assert [frame[:2] for frame in rig.frames] == [(0, Type.DATA), (0, Type.DATA),
+                                                       (0, Type.ORDER)]
+        assert await rig.words(ctx, 0, W.SENT) == (1,)
+
+    rig.run(bench)
 
 
 def test_what_a_clerk_cannot_serve_is_refused():
