@@ -246,7 +246,7 @@ SMALL = 400     # characters of code that cost no more than waking up a chunk fo
 # Registers that change at every clock, by the end of their names. What depends on them runs at
 # every clock anyway, so it may as well run together. A wrong name costs time, nothing else.
 RESTLESS = re.compile(
-    r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|registers__DOT__clock|_cycles|now)$")
+    r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|registers__DOT__clock|_cycles|core__DOT__now)$")
 
 # Registers that change at every clock for a while. What depends on one of them runs together.
 BUSY = re.compile(r"__DOT__(uart_rx__DOT__clocks|line__DOT__left|dispatcher__DOT__waited)$")
