@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib.wiring import connect, flipped
 
-from firmware_model.wire import Counter, Role, SetWord
+from firmware_model.wire import Counter, Role, SetWord, Type
 
 from .commit import CommitEngine
 from .counters import Tally
@@ -83,7 +83,7 @@ class TargetCore(Core):
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
             m.submodules[f"writer_{n}"] = restarting(writer)
             connect(m, flipped(link.sink), writer.sink)
-            connect(m, flipped(link.events), receiver.events[n])
+            self._leave_old_life(m, link, receiver.events[n], follower.new_life & renewing)
             connect(m, flipped(link.submit), status.submit[n])
             m.d.comb += [
                 link.payload.bytes.valid.eq(0),     # commit status has no payload
@@ -124,6 +124,26 @@ class TargetCore(Core):
         ]
         lockers = [commit.meta, receiver.meta, follower.meta, status.meta]
         return lockers, [writer.memory for writer in writers], [receiver.memory]
+
+    def _leave_old_life(self, m, link, events, leave):
+        """Passes on a link's events, but what it offers of the session that it is to ``leave``.
+
+        A frame that is being offered, or comes before the link can end its session, is of the
+        source's former life, and the slot with its data is not ours any more. An ASK is heard: it
+        is what a new life begins with.
+        """
+        stale = Signal()
+        dropped = Signal()
+        with m.If(link.started):
+            m.d.sync += stale.eq(0)
+        with m.If(leave):
+            m.d.sync += stale.eq(1)
+        m.d.comb += [
+            dropped.eq(stale & (link.events.payload.type != Type.ASK)),
+            events.payload.eq(link.events.payload),
+            events.valid.eq(link.events.valid & ~dropped),
+            link.events.ready.eq(events.ready | dropped),
+        ]
 
     def _share_slots(self, m, parts, writers, commit, receiver):
         """Slots go to the first writer that wants one; the commit engine's come back first.

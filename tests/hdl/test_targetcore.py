@@ -85,12 +85,15 @@ class Bench:
         await ctx.tick().repeat(500)
 
     def statuses(self, link):
-        """Background bench: takes the statuses of one link."""
+        """Background bench: takes the statuses of one link, which has new sessions at once."""
         async def process(ctx):
-            ctx.set(self.dut.links[link].up, 1)
-            submit = self.dut.links[link].submit
+            port = self.dut.links[link]
+            ctx.set(port.up, 1)
+            submit = port.submit
             ctx.set(submit.ready, 1)
-            async for _, _, valid, descriptor in ctx.tick().sample(submit.valid, submit.payload):
+            async for _, _, valid, descriptor, renew in ctx.tick().sample(
+                    submit.valid, submit.payload, port.renew):
+                ctx.set(port.started, renew)
                 if valid:
                     type_, fields = fields_of(descriptor)
                     assert type_ == Type.STATUS
@@ -329,6 +332,46 @@ def test_reads_are_marked_by_the_set_of_their_volume():
         bench.closing = True
 
     simulate(bench.dut, testbench, bench.ask,
+             background=[bench.statuses(n) for n in range(G.links)])
+
+
+@pytest.mark.requirement("R19")
+def test_a_frame_that_is_offered_when_a_new_life_begins_is_not_heard():
+    """Its slot went with the old life. A frame that was taken with it brought a slot back to the
+    free list that was there already."""
+    bench = Bench(seeded(1))
+    bench.source.on_status = lambda fields: None
+    old, new = bench.dut.links[:2]
+    life = 7
+    saying = False
+
+    async def former(ctx):
+        """The other link: a frame of the old life."""
+        nonlocal saying
+        while not bench.closing:
+            await ctx.tick()
+            if saying:
+                await send(ctx, old.sink, old.events, Type.DATA, bytes(G.track_bytes), set=0,
+                           epoch=life, gseq=1)
+                saying = False
+
+    async def testbench(ctx):
+        nonlocal life, saying
+        await ctx.tick().until(bench.dut.ready)
+        await send(ctx, new.sink, new.events, Type.ASK, set=0, life=life, epoch=life)
+        free = await bench.registers(ctx, Reg.FREE_SLOTS)
+        for after in range(1, 4 * G.track_bytes, 3):
+            saying = True
+            await ctx.tick().repeat(after)
+            life += 1
+            await send(ctx, new.sink, new.events, Type.ASK, set=0, life=life, epoch=life)
+            while saying:
+                await ctx.tick()
+            await ctx.tick().repeat(50)
+            assert await bench.registers(ctx, Reg.FREE_SLOTS) == free, after
+        bench.closing = True
+
+    simulate(bench.dut, testbench, former, bench.ask,
              background=[bench.statuses(n) for n in range(G.links)])
 
 
