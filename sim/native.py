@@ -277,8 +277,10 @@ class _Library:
         return cls._by_spec[spec]
 
 
-def _spec(geometry: Geometry, faulty: bool, trace: str = "") -> Spec:
-    return Spec(geometry, top=FAULTY_TOP if faulty else TOP, flow="native", trace=trace)
+def _spec(geometry: Geometry, faulty: bool, trace: str = "", top: str = "",
+          garbled: bool = False) -> Spec:
+    return Spec(geometry, top=top or (FAULTY_TOP if faulty else TOP), flow="native", trace=trace,
+                garbled=garbled)
 
 
 def prepare(geometry: Geometry, faulty: bool = False,
@@ -313,6 +315,10 @@ class NativeBoard:
         A deliberate fault, for mutation tests only.
     faulty : bool
         Take the gateware that can have a mutation, which is the same to the clock, also without.
+    top : str
+        ``module:class`` of another board with the ports of :class:`sim.tapped.TappedBoard`.
+    garbled : bool
+        See :mod:`sim.garble`.
     waves : path or None
         Write waveforms there, ``.vcd`` or ``.fst``; complete after :meth:`close`.
     waves_start : int
@@ -335,16 +341,16 @@ class NativeBoard:
 
     def __init__(self, geometry: Geometry, *, seed: int = 1, delay: int = 0, byte_error: int = 0,
                  frame_loss: int = 0, link_baud: int | None = None,
-                 mutation: Mutation | None = None, faulty: bool = False,
-                 waves: str | os.PathLike[str] | None = None, waves_start: int = 0,
-                 progress: Callable[[str], None] | None = None) -> None:
+                 mutation: Mutation | None = None, faulty: bool = False, top: str = "",
+                 garbled: bool = False, waves: str | os.PathLike[str] | None = None,
+                 waves_start: int = 0, progress: Callable[[str], None] | None = None) -> None:
         self.geometry = geometry
         path = Path(waves) if waves is not None else None
         if path is not None and path.suffix not in (".vcd", ".fst"):
             raise SimulationError(f"waveform file {path} must end in .vcd or .fst")
         self._library = library = _Library.load(
             _spec(geometry, faulty or mutation is not None,
-                  path.suffix[1:] if path is not None else ""), progress)
+                  path.suffix[1:] if path is not None else "", top, garbled), progress)
         self._library.owner = weakref.ref(self)
         self._functions = self._library.functions
         self._generation = [0, 0]

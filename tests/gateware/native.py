@@ -88,14 +88,20 @@ class NativeWorld(GatewareWorld):
     mutation : Mutation or None
     limit : int
         Clocks after which nothing more is waited for.
+    top : str
+        Of a board with another gateware, which has no mutations.
+    garbled : bool
+        See :mod:`sim.garble`; only for such a board.
     """
 
     supports = GatewareWorld.supports | {"restart", "midway", "late"}
 
     def __init__(self, *, geometry: Geometry = GEOMETRY, seed: int = 1,
-                 mutation: Mutation | None = None, limit: int = MAX_CLOCKS) -> None:
+                 mutation: Mutation | None = None, limit: int = MAX_CLOCKS,
+                 top: str = "", garbled: bool = False) -> None:
         # One build for scenarios and mutations.
-        self.board = NativeBoard(geometry, seed=seed, mutation=mutation, faulty=True)
+        self.board = NativeBoard(geometry, seed=seed, mutation=mutation, faulty=not top, top=top,
+                                 garbled=garbled)
         self._clockwork = Clockwork(self.board, seed, limit)
         self._watching = False
         self._settings: dict[Callable[[bool], None], bool] = {}
