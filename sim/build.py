@@ -47,6 +47,7 @@ KEEP_SECONDS = 3600         # what was used in the last hour stays, however many
 # tenth of the speed; -O3 and -Os gain nothing over -O2.
 MODEL_FLAGS = ("-O2",)      # no -march=native: a cache may be carried to another machine
 NETLIST_FLAGS = ("-O1",)    # runs for seconds, and is large
+TRACE_FLAGS = ("-O1",)      # writing takes longer than running; -O2 compiles for 67 s, not 28
 RUNTIME_FLAGS = ("-O2",)
 COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
 
@@ -425,7 +426,9 @@ def _wants_filter(spec: Spec) -> bool:
 
 
 def _model_flags(spec: Spec) -> tuple[str, ...]:
-    return NETLIST_FLAGS if spec.netlist else MODEL_FLAGS
+    if spec.netlist:
+        return NETLIST_FLAGS
+    return TRACE_FLAGS if spec.trace else MODEL_FLAGS
 
 
 def _verilator_options(spec: Spec) -> list[str | Path]:

@@ -48,7 +48,7 @@ MIXED = pytest.mark.parametrize("engines", PAIRS, indirect=True)
 # FARSIDE_SLOW=1 plays them. What they show of the bank, others show on a whole board.
 SLOW = {"test_idle_line_that_is_cut_goes_down_at_both_ends", "test_slow_taker_loses_nothing",
         "test_cut_line_goes_down_and_comes_up_again",
-        "test_garbage_and_short_frames_do_no_harm",
+        "test_garbage_and_short_frames_do_no_harm", "test_host_that_went_away_blocks_nobody",
         "test_a_forged_frame_that_is_still_to_come_costs_the_session"}
 
 

@@ -197,7 +197,7 @@ def test_the_fastest_links_are_kept_up_with():
     for number in range(60):
         volume = number % geometry.volumes
         client.submit([(volume, track, bytes([number + 1] * geometry.track_bytes))
-                       for track in range(geometry.tracks_per_volume)])
+                       for track in range(geometry.chain_limit)])
     client.wait_settled()
     assert board.image(Side.SOURCE) == board.image(Side.TARGET)
     for side in Side:
