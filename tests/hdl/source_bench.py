@@ -9,7 +9,16 @@ from amaranth.lib import wiring
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
-from firmware_model.wire import Code, Flag, Reg, SetWord, TargetFlag, Type
+from firmware_model.wire import (
+    GROUP_COUNT,
+    GROUP_HEAD,
+    Code,
+    Flag,
+    Reg,
+    SetWord,
+    TargetFlag,
+    Type,
+)
 from hdl.arbiter import MemoryArbiter
 from hdl.datamem import DataMemory
 from hdl.freelist import FreeList
@@ -19,9 +28,9 @@ from hdl.metadata import Metadata
 from .streams import pauses, stream_get, stream_put, ticks, until
 from .target_bench import Tables, access, fields_of, header_bits, seeded, send, simulate
 
-__all__ = ["SMALL", "FarSide", "Host", "LinkStandIn", "SharedLinkStandIn", "SourceTables",
-           "access", "fields_of", "header_bits", "pauses", "seeded", "send", "simulate",
-           "stream_get", "stream_put", "ticks", "until"]
+__all__ = ["FOLLOWS", "LIFE", "SMALL", "FarSide", "Host", "LinkStandIn", "SetsRig",
+           "SharedLinkStandIn", "SourceTables", "access", "fields_of", "header_bits", "pauses",
+           "places", "seeded", "send", "simulate", "stream_get", "stream_put", "ticks", "until"]
 
 # Neither volumes nor tracks are a power of two; a group is at most 8 tracks (24 of 32 bytes).
 SMALL = Geometry(volumes=3, tracks_per_volume=5, track_bytes=32, sets=2, links=2, chain_limit=4,
@@ -83,6 +92,60 @@ class SourceTables(Tables):
         await self.page(ctx, set_, SetWord.TAIL, tracks[-1])
         await self.page(ctx, set_, SetWord.UNSENT, len(tracks))
         await self.unlock(ctx)
+
+
+LIFE = 0x1234       # of the source, and the one that the target follows
+FOLLOWS = TargetFlag.FOLLOWING | TargetFlag.WRITTEN | TargetFlag.ASKED
+
+
+def places(*tracks):
+    """Track indices of (volume, track) pairs."""
+    return [SMALL.index(*place) for place in tracks]
+
+
+class SetsRig(SourceTables):
+    """Whoever keeps a source's sets, on real tables; counts its pulses.
+
+    ``settle`` and ``status_settle`` are clocks for what follows a pulse, or a status.
+    """
+
+    def __init__(self, dut, geometry, pulses, *, settle, status_settle):
+        super().__init__(dut, geometry)
+        self.pulses = dict.fromkeys(pulses, 0)
+        self.reconnected = []
+        self._settle, self._status_settle = settle, status_settle
+
+    async def watch(self, ctx):
+        dut = self.dut
+        async for _, _, reconnect, index, *pulses in ctx.tick().sample(
+                dut.reconnect, dut.reconnect_index, *(getattr(dut, name) for name in self.pulses)):
+            if reconnect:
+                self.reconnected.append(self.geometry.place(index))
+            for name, pulse in zip(self.pulses, pulses, strict=True):
+                self.pulses[name] += pulse
+
+    async def pulse(self, ctx, name, value=1, settle=None):
+        """Pulse an input, then leave time for what follows."""
+        ctx.set(getattr(self.dut, name), value)
+        await ctx.tick()
+        ctx.set(getattr(self.dut, name), 0)
+        await ticks(ctx, self._settle if settle is None else settle)
+
+    async def status(self, ctx, set_, gseq, epoch=0, settle=None, *, flags=FOLLOWS, life=LIFE):
+        await stream_put(ctx, self.dut.status, {"set": set_, "epoch": epoch, "gseq": gseq,
+                                                "flags": flags, "life": life})
+        await ticks(ctx, self._status_settle if settle is None else settle)
+
+    async def record(self, ctx, set_, gseq):
+        at = SetWord.GROUP + 4 * (gseq % self.geometry.groups_in_flight)
+        return await self.words(ctx, set_, at + GROUP_HEAD, at + GROUP_COUNT)
+
+    async def flags(self, ctx, tracks):
+        found = []
+        for track in tracks:
+            state = await self.state(ctx, track)
+            found.append((state.pending, state.packet, state.waiter))
+        return found
 
 
 class FarSide:

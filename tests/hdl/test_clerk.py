@@ -2,43 +2,27 @@
 
 import pytest
 
-from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, TargetFlag, Type
+from firmware_model.wire import SetWord, TargetFlag, Type
 from hdl.clerk import Clerk, check_clerk
 from hdl.clerkprogram import OUTPUTS, clerk_program
 from hdl.interfaces import DESCRIPTOR_WORDS, PayloadKind
 
-from .source_bench import SMALL, SourceTables, fields_of, simulate, stream_put, ticks
+from .source_bench import FOLLOWS, LIFE, SMALL, SetsRig, fields_of, places, simulate, ticks
 
 W = SetWord
-LIFE = 0x1234
-FOLLOWS = TargetFlag.FOLLOWING | TargetFlag.WRITTEN | TargetFlag.ASKED
 
 
-def places(*tracks):
-    return [SMALL.index(*place) for place in tracks]
-
-
-class Rig(SourceTables):
+class Rig(SetsRig):
     """A Clerk on real tables, with links that take what it offers; notes its pulses and frames."""
 
     def __init__(self):
-        super().__init__(Clerk(SMALL), SMALL)
-        self.pulses = dict.fromkeys(("group", "group_track", "polled", "group_done", "resent",
-                                     "rejected", "dispatched", "lost", "resynced",
-                                     "resync_track"), 0)
-        self.reconnected = []
+        super().__init__(Clerk(SMALL), SMALL,
+                         ("group", "group_track", "polled", "group_done", "resent", "rejected",
+                          "dispatched", "lost", "resynced", "resync_track"),
+                         settle=600, status_settle=700)
         self.frames = []                # (link, type, fields, kind, arg)
         self.room = 0b11                # links that say that they have room,
         self.stopped = 0                # and those of them that take nothing all the same
-
-    async def watch(self, ctx):
-        dut = self.dut
-        async for _, _, reconnect, index, *pulses in ctx.tick().sample(
-                dut.reconnect, dut.reconnect_index, *(getattr(dut, name) for name in self.pulses)):
-            if reconnect:
-                self.reconnected.append(self.geometry.place(index))
-            for name, pulse in zip(self.pulses, pulses, strict=True):
-                self.pulses[name] += pulse
 
     async def links(self, ctx):
         dut = self.dut
@@ -75,24 +59,6 @@ class Rig(SourceTables):
         for set_ in range(SMALL.sets):
             await self.status(ctx, set_, 0)
 
-    async def pulse(self, ctx, name, value=1, settle=600):
-        ctx.set(getattr(self.dut, name), value)
-        await ctx.tick()
-        ctx.set(getattr(self.dut, name), 0)
-        await ticks(ctx, settle)
-
-    async def status(self, ctx, set_, gseq, epoch=0, *, flags=FOLLOWS, life=LIFE):
-        await stream_put(ctx, self.dut.status, {"set": set_, "epoch": epoch, "gseq": gseq,
-                                                "flags": flags, "life": life})
-        await ticks(ctx, 700)
-
-    async def flags(self, ctx, tracks):
-        found = []
-        for track in tracks:
-            state = await self.state(ctx, track)
-            found.append((state.pending, state.packet, state.waiter))
-        return found
-
 
 @pytest.mark.requirement("R07", "R12", "R13", "R16", "R28")
 def test_a_group_is_cut_sent_and_cleared():
@@ -106,8 +72,7 @@ def test_a_group_is_cut_sent_and_cleared():
         await rig.pulse(ctx, "destage", 1, settle=2000)
         assert await rig.flags(ctx, tracks) == [(1, 1, 0)] * 3
         assert await rig.words(ctx, 0, W.UNSENT, W.NEXT, W.SENT, W.DONE) == (0, 2, 1, 0)
-        at = SetWord.GROUP + 4 * 1
-        assert await rig.words(ctx, 0, at + GROUP_HEAD, at + GROUP_COUNT) == (tracks[0], 3)
+        assert await rig.record(ctx, 0, 1) == (tracks[0], 3)
         assert ctx.get(rig.dut.credit) == SMALL.staging_slots - 3
         assert ctx.get(rig.dut.destaging) == 0
         head = {"set": 0, "epoch": 0, "gseq": 1}

@@ -2,52 +2,39 @@
 
 import pytest
 
-from firmware_model.wire import GROUP_COUNT, GROUP_HEAD, SetWord, TargetFlag, Type
+from firmware_model.wire import SetWord, TargetFlag, Type
 from hdl.mutations import Mutation
 from hdl.sequencer import Sequencer, StatusFilter
 
 from .source_bench import (
+    FOLLOWS,
+    LIFE,
     SMALL,
-    SourceTables,
+    SetsRig,
     header_bits,
+    places,
     simulate,
     stream_get,
     stream_put,
-    ticks,
     until,
 )
 
 W = SetWord
-LIFE = 0x1234
-FOLLOWS = TargetFlag.FOLLOWING | TargetFlag.WRITTEN | TargetFlag.ASKED
 
 
-def places(*tracks):
-    """Track indices of (volume, track) pairs."""
-    return [SMALL.index(*place) for place in tracks]
-
-
-class Rig(SourceTables):
+class Rig(SetsRig):
     """A Sequencer on real tables; notes its pulses."""
 
     def __init__(self, geometry=SMALL, mutation=None):
-        super().__init__(Sequencer(geometry, mutation=mutation), geometry)
+        super().__init__(Sequencer(geometry, mutation=mutation), geometry,
+                         ("group", "group_track", "polled", "group_done", "resent", "rejected",
+                          "walking"), settle=60, status_settle=80)
         self.notices = []
-        self.pulses = dict.fromkeys(("group", "group_track", "polled", "group_done", "resent",
-                                     "rejected", "walking"), 0)
-        self.reconnected = []
 
-    async def watch(self, ctx):
-        dut = self.dut
-        async for _, _, notice, reconnect, index, *pulses in ctx.tick().sample(
-                dut.notice, dut.reconnect, dut.reconnect_index,
-                *(getattr(dut, name) for name in self.pulses)):
+    async def listen(self, ctx):
+        async for _, _, notice in ctx.tick().sample(self.dut.notice):
             if notice.valid:
                 self.notices.append((notice.set, bool(notice.rewound)))
-            if reconnect:
-                self.reconnected.append(self.geometry.place(index))
-            for name, pulse in zip(self.pulses, pulses, strict=True):
-                self.pulses[name] += pulse
 
     def run(self, bench, clocks=20_000):
         async def ready(ctx):
@@ -57,30 +44,7 @@ class Rig(SourceTables):
                 await self.status(ctx, set_, 0)
             self.notices.clear()
             await bench(ctx)
-        simulate(self, ready, clocks=clocks, background=[self.watch])
-
-    async def pulse(self, ctx, name, value=1, settle=60):
-        """Pulse an input, then leave time for what follows."""
-        ctx.set(getattr(self.dut, name), value)
-        await ctx.tick()
-        ctx.set(getattr(self.dut, name), 0)
-        await ticks(ctx, settle)
-
-    async def status(self, ctx, set_, gseq, epoch=0, settle=80, *, flags=FOLLOWS, life=LIFE):
-        await stream_put(ctx, self.dut.status, {"set": set_, "epoch": epoch, "gseq": gseq,
-                                                "flags": flags, "life": life})
-        await ticks(ctx, settle)
-
-    async def record(self, ctx, set_, gseq):
-        at = SetWord.GROUP + 4 * (gseq % self.geometry.groups_in_flight)
-        return await self.words(ctx, set_, at + GROUP_HEAD, at + GROUP_COUNT)
-
-    async def flags(self, ctx, tracks):
-        found = []
-        for track in tracks:
-            state = await self.state(ctx, track)
-            found.append((state.pending, state.packet, state.waiter))
-        return found
+        simulate(self, ready, clocks=clocks, background=[self.watch, self.listen])
 
 
 @pytest.mark.requirement("R07", "R16", "R28")
@@ -425,7 +389,7 @@ class StartRig(Rig):
             await self.ready(ctx)
             ctx.set(self.dut.life, LIFE)
             await bench(ctx)
-        simulate(self, ready, clocks=clocks, background=[self.watch, self.watch_start])
+        simulate(self, ready, clocks=clocks, background=[self.watch, self.listen, self.watch_start])
 
     def heard(self):
         said, self.said = self.said, []
