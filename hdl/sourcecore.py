@@ -50,6 +50,14 @@ _TALLIES = {
 }
 
 
+# A clerk has none of the faults of the machines that it stands for.
+_OF_MACHINES = {
+    Mutation.PACKET_NOT_SET, Mutation.RECONNECT_WRONG_GROUP, Mutation.RESENT_GROUP_GROWS,
+    Mutation.STATUS_NOT_MATCHED, Mutation.STAGING_NOT_RESERVED, Mutation.LOSS_NOT_REWOUND,
+    Mutation.LOST_TARGET_BEGUN, Mutation.RESYNCED_EARLY, Mutation.SCAN_SKIPS_TRACKS,
+    Mutation.STATUS_REWINDS,
+}
+
 # A source that restarts has nothing in flight: the target is told to start over. See Recovery.
 _KEPT = {SetWord.EPOCH, SetWord.VOLUMES, SetWord.CHAINS_LOW, SetWord.CHAINS_HIGH}
 
@@ -63,7 +71,7 @@ class SourceCore(Core):
     channel : bool
         Whether the register window ``CHANNEL`` leads to a channel emulator.
     mutation : Mutation or None
-        Deliberate fault of a test build.
+        Deliberate fault of a test build; with shared lines none of what mirrors the sets.
     lines : str
         See :class:`.system.Core`.
 
@@ -80,6 +88,9 @@ class SourceCore(Core):
     """
 
     def __init__(self, geometry, *, channel=True, mutation=None, lines="each"):
+        if lines == "shared" and mutation in _OF_MACHINES:
+            raise ValueError(f"mutation {Mutation(mutation).name} is not in a source with shared "
+                             "lines: its clerk has none")
         super().__init__(
             geometry, Role.SOURCE, state=SourceState(geometry), slots=geometry.source_slots,
             kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, lines=lines, members={

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The source without its lines: host frames in, groups out, checked against the chains."""
 
 import pytest
@@ -239,3 +240,9 @@ def test_reset_at_any_clock_of_a_commit(seed):
         assert await host.read_register(ctx, Reg.COUNTERS + Counter.RECOVERIES) == 9
 
     rig.run(bench, clocks=300_000)
+
+
+def test_a_clerk_has_no_fault_of_the_machines():
+    SourceCore(SMALL, lines="shared", mutation="pending_not_set")
+    with pytest.raises(ValueError, match="PACKET_NOT_SET"):
+        SourceCore(SMALL, lines="shared", mutation="packet_not_set")
