@@ -29,6 +29,7 @@ from pathlib import Path
 __all__ = ["Unexpected", "add_filter"]
 
 FILES = 4                   # so that several compilers can share the work
+STRIDE = 4                  # words of bits that are looked at together: most of them are clear
 HEADER = "farside.h"        # what all of them see
 LOCALS = "farside_locals."  # where variables of Verilator's functions live on between clocks
 
@@ -383,6 +384,20 @@ template <std::size_t N> inline bool farside_differs(const VlWide<N> &one,
 """
 
 
+# Runs the chunks whose bit is set in a word; one that runs may set bits of those after it.
+_RUN = """\
+[[gnu::always_inline]] static inline void farside_run(unsigned long long &active,
+                                                      void (*const *chunks)(ROOT*), ROOT* vlSelf) {
+    unsigned long long later = ~0ULL;
+    while (const unsigned long long bits = active & later) {
+        const unsigned long long lowest = bits & -bits;
+        active ^= lowest;
+        later = -(lowest << 1);
+        chunks[__builtin_ctzll(bits)](vlSelf);
+    }
+}
+"""
+
 # Runs a clock twice from the same state, with the filter and with every chunk, and compares all
 # of the state afterwards.
 _CHECK = """\
@@ -435,7 +450,7 @@ def add_filter(directory: Path, prefix: str) -> int:
             readers[name].add(place[number])
 
     root = design.root
-    words = (len(chunks) + 63) // 64
+    words = -(-len(chunks) // (64 * STRIDE)) * STRIDE
 
     def reference(name: str) -> str:
         return (LOCALS if name in design.locals else "vlSelfRef.") + name
@@ -473,8 +488,9 @@ def add_filter(directory: Path, prefix: str) -> int:
             lines.append(f"    {wake(woken)}")
         return "\n".join([*lines, "}", ""])
 
-    head = ["#pragma once", f'#include "{prefix}__pch.h"', "#include <cstring>", _PRELUDE,
-            *sorted(design.externs), f"extern unsigned long long farside_active[{words}];",
+    head = ["#pragma once", f'#include "{prefix}__pch.h"', "#include <cstring>",
+            "#include <type_traits>", _PRELUDE, *sorted(design.externs),
+            f"extern unsigned long long farside_active[{words}];",
             "extern struct farside_locals_t {",
             *(f"    {kind} {name};" for name, kind in sorted(design.locals.items())),
             "} farside_locals;", ""]
@@ -503,8 +519,7 @@ def _edge(design: _Design, chunks: list[list[int]], readers: dict[str, set[int]]
           reference: Callable[[str], str], wake: Callable[[set[int]], str],
           words: int) -> Iterator[str]:
     root = design.root
-    full = [(1 << 64) - 1] * words
-    full[-1] = (1 << (len(chunks) - 64 * (words - 1))) - 1
+    full = [(1 << max(0, min(64, len(chunks) - 64 * word))) - 1 for word in range(words)]
     yield f"unsigned long long farside_active[{words}] = {{"
     yield "    " + ", ".join(f"0x{word:x}ULL" for word in full) + "};"
     yield "farside_locals_t farside_locals;"
@@ -516,6 +531,8 @@ def _edge(design: _Design, chunks: list[list[int]], readers: dict[str, set[int]]
     yield "};"
     for name in design.inputs_first:
         yield f"void {name}({root}* vlSelf);"
+    for name in sorted(design.watched):
+        yield f"static std::remove_cvref_t<decltype({root}::{name})> seen_{name};"
     yield f"void farside_edge({root}* vlSelf);"
     yield "// After a change from outside: every chunk is to run."
     yield "void farside_wake_all() {"
@@ -528,23 +545,22 @@ def _edge(design: _Design, chunks: list[list[int]], readers: dict[str, set[int]]
         yield f"    {name}(vlSelf);"
     yield "    farside_edge(vlSelf);"
     yield "}"
+    yield _RUN.replace("ROOT", root)
     yield f"void farside_edge({root}* vlSelf) {{"
     yield "    auto& vlSelfRef = *vlSelf;"
     for name in sorted(design.watched):
-        seen = f"seen_{name}"
-        yield f"    static auto {seen} = {reference(name)};"
-        yield f"    if (farside_differs({seen}, {reference(name)})) {{"
-        yield f"        {seen} = {reference(name)}; {wake(readers[name])}"
+        yield f"    if (farside_differs(seen_{name}, {reference(name)})) {{"
+        yield f"        seen_{name} = {reference(name)}; {wake(readers[name])}"
         yield "    }"
-    yield f"    for (int word = 0; word < {words}; ++word) {{"
-    yield "        unsigned long long later = ~0ULL;"
-    yield "        while (const unsigned long long bits = farside_active[word] & later) {"
-    yield "            const int bit = __builtin_ctzll(bits);"
-    yield "            farside_active[word] &= ~(1ULL << bit);"
-    yield "            later = bit == 63 ? 0 : ~0ULL << (bit + 1);"
-    yield "            farside_chunks[word * 64 + bit](vlSelf);"
-    yield "        }"
-    yield "    }"
+    # Nothing runs while a stride is found clear, so none of its bits can be set then. Written out
+    # word by word: a loop around this costs more instructions than what it goes round.
+    for start in range(0, words, STRIDE):
+        stride = range(start, start + STRIDE)
+        yield f"    if ({' | '.join(f'farside_active[{word}]' for word in stride)}) {{"
+        for word in stride:
+            yield (f"        farside_run(farside_active[{word}], farside_chunks + {64 * word}, "
+                   "vlSelf);")
+        yield "    }"
     yield "}"
     yield _CHECK.replace("ROOT", root).replace("WORDS", str(words)).replace(
         "FULL", ", ".join(f"0x{word:x}ULL" for word in full))
