@@ -20,7 +20,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from firmware_model.geometry import Geometry
 
@@ -113,41 +112,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def short_memories() -> Iterator[None]:
-    """Amaranth says of every bit of a cleared memory that it is 0, which takes it half a minute
-    for a few hundred kilobytes. This says it once. Where Amaranth's insides look different,
-    everything works as well, and slower.
-    """
-    from amaranth.back import rtlil
-
-    emitter: Any = getattr(rtlil, "ModuleEmitter", None)
-    said = getattr(emitter, "emit_memory", None)
-    if said is None:
-        yield
-        return
-
-    def emit_memory(self: Any, index: int, cell: Any) -> None:
-        if any(cell.init):
-            said(self, index, cell)
-            return
-        self.builder.cell("$meminit_v2", ports={
-            "ADDR": self.sigspec(), "DATA": f"{cell.width * cell.depth}'0",
-            "EN": f"{cell.width}'{'1' * cell.width}",
-        }, parameters={
-            "MEMID": self.memories[index].memid, "ABITS": 0, "WIDTH": cell.width,
-            "WORDS": cell.depth, "PRIORITY": 0,
-        }, src_loc=cell.src_loc)
-
-    emitter.emit_memory = emit_memory
-    try:
-        yield
-    finally:
-        emitter.emit_memory = said
-
-
 def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None:
     """Write the netlist ``top.il`` and the pin constraints into ``folder``."""
+    from sim.memories import short_memories
+
     from .top import BoardTop
 
     platform = board.new_platform()

@@ -51,6 +51,10 @@ TRACE_FLAGS = ("-O1",)      # writing takes longer than running; -O2 compiles fo
 RUNTIME_FLAGS = ("-O2",)
 COMMON_FLAGS = ("-std=c++20", "-pipe", "-fno-strict-aliasing", "-DVL_TIME_CONTEXT", "-w")
 
+# Of this folder, what does not shape the Verilog. Anything else does, or is taken to.
+NO_GATEWARE = {"__init__.py", "activity.py", "board.py", "build.py", "cocotb_run.py",
+               "cocotb_uart.py", "native.py", "netlist.py", "waves.py"}
+
 FLOWS = ("board", "native", "cocotb")
 FAMILIES = ("ice40", "ecp5")    # whose cells a netlist can be made of
 
@@ -304,8 +308,7 @@ def _size(path: Path) -> int:
 def _source_files(spec: Spec) -> list[Path]:
     """What shapes the Verilog: gateware, emulator, what they import, and the top."""
     files = {*(ROOT / "hdl").glob("*.py"), *(ROOT / "firmware_model").glob("*.py"),
-             *(HERE / name for name in ("bridge.py", "channel.py", "top.py", "elaborate.py",
-                                     "garble.py"))}
+             *(path for path in HERE.glob("*.py") if path.name not in NO_GATEWARE)}
     module = importlib.util.find_spec(spec.top.split(":")[0])
     if module is None or module.origin is None:
         raise BuildError(f"there is no top {spec.top!r}")

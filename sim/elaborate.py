@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, Fragment, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from firmware_model.geometry import Geometry
+
+from .memories import cleared_memories
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _elaborate(component: wiring.Component) -> Elaborated:
     sync = ClockDomain("sync", reset_less=True)
     fragment.add_domains(sync)
     ports = {"clk": (sync.clk, PortDirection.Input), **ports_of(component)}
-    with _quiet_memories():
+    with cleared_memories():        # :func:`shorten` puts their contents back
         text = verilog.convert(fragment, name="board", ports=ports, strip_internal_attrs=True)
     text = tidy(shorten(text))
     return Elaborated(text, _signals(text, _state_names(fragment, ("board",))))
@@ -96,30 +98,6 @@ def _state_names(fragment: Fragment, scope: tuple[str, ...]) -> dict[str, dict[i
     for index, (sub, name, _) in enumerate(fragment.subfragments):
         found.update(_state_names(sub, (*scope, name or f"U${index}")))
     return found
-
-
-@contextlib.contextmanager
-def _quiet_memories() -> Iterator[None]:
-    """Amaranth says of every bit of a cleared memory that it is 0: two thirds of its time here.
-
-    This leaves such contents out; :func:`shorten` puts them back. Where Amaranth's insides look
-    different, everything works as well, and slower.
-    """
-    emitter: Any = getattr(rtlil, "ModuleEmitter", None)
-    said = getattr(emitter, "emit_memory", None)
-    if said is None:
-        yield
-        return
-
-    def emit_memory(self: Any, index: int, cell: Any) -> None:
-        if any(cell.init):
-            said(self, index, cell)
-
-    emitter.emit_memory = emit_memory
-    try:
-        yield
-    finally:
-        emitter.emit_memory = said
 
 
 _MEMORY = re.compile(r"^(  reg (?:\[\d+:0\] )?(\\?\S+) \[(\d+):0\];\n)(?!  initial)",

@@ -141,7 +141,7 @@ def make(top: str, geometry: Geometry, mutation: str | None, family: str,
 
 def _elaborate(top: str, geometry: Geometry, mutation: str | None, family: str,
                path: Path) -> None:
-    from boards.flow import short_memories
+    from .memories import short_memories
 
     module, _, name = top.partition(":")
     component = getattr(importlib.import_module(module), name)(geometry, mutation)

@@ -38,31 +38,6 @@ def test_leds_of_several_colours(tmp_path):
     assert re.search(r'"rgb_led_0__g__io" SITE "R21"', pins)
 
 
-def test_yosys_reads_cleared_memories_that_are_said_once(tmp_path):
-    """The short form means the same as Amaranth's long one."""
-    from amaranth.back import rtlil
-    from amaranth.hdl import Module
-    from amaranth.lib.memory import Memory
-
-    def made():
-        m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=16, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        return rtlil.convert(m, emit_src=False, ports=[
-            write.addr, write.data, write.en, read.addr, read.data, read.en])
-
-    def contents(text):
-        zeros = re.search(r"connect \\DATA (\d+)'([0-9]+)\n", text[text.index("$meminit_v2"):])
-        assert set(zeros[2]) == {"0"}
-        return int(zeros[1])
-
-    long = made()
-    with flow.short_memories():
-        short = made()
-    assert contents(long) == contents(short) == 8 * 16
-    assert made() == long
-
-
 @pytest.mark.parametrize("name", boards.NAMES)
 def test_every_board_knows_its_chip(name):
     options = flow._chip_options(find(name))

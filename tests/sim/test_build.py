@@ -69,6 +69,20 @@ def test_stages_and_keys(cache, monkeypatch):
     assert slow.verilog.read_text() == first.verilog.read_text()
 
 
+@pytest.mark.parametrize("top", ["sim.top:Board", "sim.tapped:TappedBoard",
+                                 "sim.bridge:BridgedBoard", "sim.elaborate:"])
+def test_whatever_shapes_the_gateware_is_in_its_key(top):
+    """What a top imports of this project, or the key would not know of a change there."""
+    name = top.split(":")[0]
+    code = (f"import {name}, sys\n"
+            "print(*(m.__file__ for name, m in sys.modules.items()\n"
+            "        if name.startswith(('sim.', 'hdl.', 'firmware_model.'))), sep='\\n')\n")
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              check=True, timeout=60, cwd=module.ROOT).stdout.split()
+    assert len(imported) > 1
+    assert set(map(Path, imported)) <= set(module._source_files(Spec(GEOMETRY, top=top)))
+
+
 def test_the_verilog_is_the_same_wherever_it_is_made(cache):
     """No machine paths in it; else two people never share a key, nor a bug report."""
     text = build(Spec(GEOMETRY, top=ECHO)).verilog.read_text()
