@@ -119,7 +119,7 @@ class Counters(wiring.Component):
         # A reset must not part the halves.
         at = Signal(range(self.depth), reset_less=True)     # scan position
         high = Signal(reset_less=True)      # the high half is at hand, to take a carry
-        lowest = []                         # bits of the counter at ``at``, as they are now
+        lowest = []                         # bits of the counter at ``at``
         # Everybody's decisions of a clock end here: events are counted in the next.
         add = Signal(self.add.shape())
         links = [Signal(link_tallies(), name=f"link_{n}") for n in range(self.geometry.links)]
@@ -139,13 +139,17 @@ class Counters(wiring.Component):
             bits = {place: count[n] for place, count in counts.items() if n < len(count)}
             lowest.append(_choose(at, bits))
             mask.append(at.matches(*bits))
+        # Known when the memory's word is: ``at`` stands while that is read.
+        lacking = Signal(len(mask))         # ``lowest``, a clock ago
+        there = Signal(len(mask))           # ``mask``
+        m.d.sync += [lacking.eq(Cat(lowest)), there.eq(Cat(mask))]
         total = Signal(17)
         low = Signal(16)                    # of the counter that is read over the bus
         m.d.comb += [
             read.addr.eq(Cat(high, at)),
             write.addr.eq(Cat(high, at)),
             # A difference, with the inverters where they cost nothing.
-            behind.eq(~(~Cat(lowest) + read.data[:len(mask)]) & Cat(mask)),
+            behind.eq(~(~lacking + read.data[:len(mask)]) & there),
             total.eq(read.data + Mux(high, 1, behind)),
             write.data.eq(total),
             self.bus.rdata.eq(Cat(low, read.data)),
