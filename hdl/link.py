@@ -316,8 +316,7 @@ class LinkEngine(wiring.Component):
                 with m.Elif(is_hello):
                     m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
-                        m.d.comb += session.heard.eq(1)
-                        drop()
+                        m.next = "HEAR HELLO"
                 with m.Elif(sequenced & session.up):
                     m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
@@ -325,6 +324,10 @@ class LinkEngine(wiring.Component):
                         m.next = "LOOK UP NUMBER"
                 with m.Else():
                     drop()
+            with m.State("HEAR HELLO"):
+                m.d.comb += [changing.eq(1), session.heard.eq(1)]
+                drop()
+                m.next = "WAIT FOR FRAME"
             with m.State("LOOK UP NUMBER"):
                 m.d.comb += changing.eq(1)
                 with m.If(rx_window.busy):

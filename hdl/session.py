@@ -52,7 +52,8 @@ class Session(wiring.Component):
         Resets of this side; the first session is numbered by its low byte (0 becomes 1), so
         that a hello of a former life rarely fits this one.
     hello : In(64)
-        Header of a received HELLO, with ``heard``.
+        Header of a received HELLO: with ``heard``, and in the clock before, which must be neither
+        that of another ``heard`` nor of ``dead``.
     heard : In(1)
         One clock.
     dead : In(1)
@@ -109,12 +110,13 @@ class Session(wiring.Component):
             self.greeting.eq(mine),
         ]
 
+        # What a hello says is known in the clock after it is seen.
         fits = Signal()
-        m.d.comb += fits.eq((theirs.version == wire.PROTOCOL_VERSION)
+        m.d.sync += fits.eq((theirs.version == wire.PROTOCOL_VERSION)
                             & (theirs.role != self._role))
         if self._fingerprint:
             with m.If((theirs.fingerprint != 0) & (theirs.fingerprint != self._fingerprint)):
-                m.d.comb += fits.eq(0)
+                m.d.sync += fits.eq(0)
 
         # Until a session has fallen, the number is the generation's: a signal cannot be a
         # reset value.
@@ -126,9 +128,9 @@ class Session(wiring.Component):
 
         knows_me = Signal()
         same = Signal()
-        m.d.comb += [
+        m.d.sync += [
             knows_me.eq(theirs.echo == self.my),
-            same.eq(knows_me & (theirs.session == self.peer)),
+            same.eq((theirs.echo == self.my) & (theirs.session == self.peer)),
         ]
         with m.If(self.heard):
             m.d.sync += self.mismatch.eq(~fits)

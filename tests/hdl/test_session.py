@@ -35,6 +35,7 @@ def header(**fields):
 async def hear(ctx, end, raw):
     """Give a hello to ``end``; returns (answer, risen, fallen)."""
     ctx.set(end.hello, raw)
+    await ctx.tick()
     ctx.set(end.heard, 1)
     result = ctx.get(end.answer), ctx.get(end.risen), ctx.get(end.fallen)
     await ctx.tick()

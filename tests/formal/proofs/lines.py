@@ -79,8 +79,8 @@ def receive_window_once(bench):
         "every hello passes for an answer": StuckAt("knows_me", 1),
         "the other's number is not compared": StuckAt("same", 1),
     },
-    fault_depth=16,
-    cover_depth=12,
+    fault_depth=20,
+    cover_depth=16,
     seconds=5,
 )
 def session_agreement(bench):
@@ -88,9 +88,9 @@ def session_agreement(bench):
     ends = [Session(role=wire.Role.SOURCE), Session(role=wire.Role.TARGET)]
     layout = header(wire.Type.HELLO)
     fresh = [Signal(name=f"fresh_{n}") for n in range(2)]
-    words = []
+    words, parts = [], []
     for n, (end, name) in enumerate(zip(ends, ("dut", "other"), strict=True)):
-        bench.add(end, name, driven=True)
+        parts.append(bench.add(end, name, driven=True))
         dead = bench.free(1, f"dead_{n}")
         generation = bench.constant(8, f"generation_{n}")
         send = bench.free(1, f"send_{n}")
@@ -117,6 +117,17 @@ def session_agreement(bench):
         for k in range(2):
             with m.If(send & (at == k)):
                 m.d.sync += queue[k].eq(end.greeting)
+        # It is heard when it has been seen for a clock, in which nothing changed.
+        stood = Signal(name=f"stood_{n}")
+        m.d.sync += stood.eq((level != 0) & ~leaves & ~other.dead)
+        bench.assume(~hear | stood, f"hello_{n}_stands")
+        seen = parts[1 - n]
+        knows = queue[0].echo == other.my
+        bench.invariant(~stood | (level != 0), f"hello_{n}_is_there")
+        bench.invariant(~stood | seen.tap("fits"), f"hello_{n}_fits")
+        bench.invariant(~stood | (seen.tap("knows_me") == knows), f"hello_{n}_is_judged")
+        bench.invariant(~stood | (seen.tap("same") == (knows & (queue[0].session == other.peer))),
+                        f"hello_{n}_is_compared")
         # What is on the way was true when it left, and numbers only grow.
         sessions = [other.peer, *(Mux(level > k, queue[k].session, end.my) for k in range(2)),
                     end.my]
