@@ -67,12 +67,14 @@ class RoundRobin(wiring.Component):
 class _PortArbiter(wiring.Component):
     """Gives one request/ack port to many clients, a transfer at a time.
 
-    A transfer costs one clock more than on the port itself. Between transfers the shared port
-    shows what its last client shows, without ``req``.
+    A transfer costs one clock more than on the port itself, or two with ``req`` and ``addr``
+    ``registered``. Between transfers the shared port shows what its last client shows, without
+    ``req``.
     """
 
-    def __init__(self, clients, signature, writers):
+    def __init__(self, clients, signature, writers, *, registered=False):
         _check_clients(clients)
+        self._registered = registered
         self._writers = clients if writers is None else writers
         if not isinstance(self._writers, int) or not 0 <= self._writers <= clients:
             raise ValueError(f"writers {writers!r} is outside 0..{clients}: they are the first of "
@@ -86,6 +88,12 @@ class _PortArbiter(wiring.Component):
         owner = Signal(range(count))
         busy = Signal()
         port = self.port
+        asks = Signal()
+        addr = Signal.like(port.addr)
+        if self._registered:
+            m.d.sync += [port.req.eq(asks & ~port.ack), port.addr.eq(addr)]
+        else:
+            m.d.comb += [port.req.eq(asks), port.addr.eq(addr)]
         m.d.comb += [
             turn.requests.eq(Cat(client.req for client in self.clients)),
             turn.last.eq(owner),
@@ -103,7 +111,7 @@ class _PortArbiter(wiring.Component):
         for n, client in enumerate(self.clients):
             m.d.comb += [getattr(client, name).eq(getattr(port, name)) for name in answers]
             with m.If(owner == n):
-                m.d.comb += [port.req.eq(busy & client.req), port.addr.eq(client.addr),
+                m.d.comb += [asks.eq(busy & client.req), addr.eq(client.addr),
                              client.ack.eq(busy & port.ack)]
         # Who only reads need not be kept out.
         for n, client in enumerate(self.clients[:self._writers]):
@@ -137,6 +145,9 @@ class MemoryArbiter(_PortArbiter):
 class RegisterArbiter(_PortArbiter):
     """Shares one :class:`RegisterPort` among ``clients``, an access at a time, round robin.
 
+    ``req`` and ``addr`` come from registers, since much is decided on them: a transfer costs two
+    clocks more than on the port itself.
+
     Parameters
     ----------
     clients : int
@@ -150,7 +161,7 @@ class RegisterArbiter(_PortArbiter):
     """
 
     def __init__(self, clients, *, writers=None):
-        super().__init__(clients, RegisterPort(), writers)
+        super().__init__(clients, RegisterPort(), writers, registered=True)
 
 
 class StreamMerge(wiring.Component):
