@@ -22,8 +22,8 @@ class Follower(wiring.Component):
     * ASK of another life than the one followed: the source is a new one. In every set FOLLOWING
       and ASKED fall and WRITTEN rises; ``life`` is the new one. Volumes may be in other sets now,
       so if one set is INCONSISTENT then all are. If a life was followed before, ``new_life`` pulses
-      while the lock is held: all that is staged must go, and all links must start new sessions.
-      The first life that ever comes finds nothing of the kind.
+      while the lock is held, as it is in the next clock: all that is staged must go, and all links
+      must start new sessions. The first life that ever comes finds nothing of the kind.
     * Then, unless FOLLOWING: the ASK's epoch is taken over if it is the first of this life (ASKED
       rises) or ahead of the one here by less than half the numbers.
     * BEGIN and RESYNC count unless FOLLOWING, if ASKED and the epoch is the next one, BEGIN only

@@ -72,7 +72,10 @@ class TargetCore(Core):
         def restarting(part):
             return ResetInserter(parts.restart)(part)
 
-        m.d.comb += parts.restart.eq(follower.new_life)
+        # A register, since so much hangs on it; the follower still holds the lock.
+        leaves = Signal()
+        m.d.sync += leaves.eq(follower.new_life)
+        m.d.comb += parts.restart.eq(leaves)
         m.submodules.receiver = restarting(receiver)
         m.submodules.follower = restarting(follower)
         m.submodules.commit = restarting(commit)
@@ -83,11 +86,11 @@ class TargetCore(Core):
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
             m.submodules[f"writer_{n}"] = restarting(writer)
             connect(m, flipped(link.sink), writer.sink)
-            self._leave_old_life(m, link, receiver.events[n], follower.new_life & renewing)
+            self._leave_old_life(m, link, receiver.events[n], leaves & renewing)
             connect(m, flipped(link.submit), status.submit[n])
             m.d.comb += [
                 link.payload.bytes.valid.eq(0),     # commit status has no payload
-                link.renew.eq(follower.new_life & renewing),
+                link.renew.eq(leaves & renewing),
                 receiver.slot[n].eq(writer.slot),
                 receiver.slot_valid[n].eq(writer.slot_valid),
                 writer.take.eq(receiver.take[n]),
