@@ -136,6 +136,7 @@ class Receiver(wiring.Component):
                               & (track < g.tracks_per_volume))
 
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
 
         def drop(why):
             m.d.comb += why.eq(1)
@@ -306,12 +307,13 @@ class Receiver(wiring.Component):
         seen = Signal()
         sound = Signal()
         waiting = self.control.valid & ~self.control.ready
-        m.d.sync += [seen.eq(here & (~seen | waiting)),
+        kept = Signal(Event)            # as it was seen
+        m.d.sync += [kept.eq(event), seen.eq(here & (~seen | waiting)),
                      sound.eq(well_formed & (order.set < g.sets)), control.eq(for_follower)]
 
         m.d.comb += [
             self.control.valid.eq(here & seen & control),
-            self.control.payload.eq(event),
+            self.control.payload.eq(kept),
         ]
         with m.Switch(event.type):
             with m.Case(*CONTROL_TYPES):
