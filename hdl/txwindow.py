@@ -232,10 +232,6 @@ class TransmitWindow(wiring.Component):
         m.d.comb += [
             has_room.eq((head == fresh) & ((head - tail)[:8] != self._window)
                         & ~(self.reading & (index(head) == index(self.read_lseq)))),
-            store.addr.eq(Cat(place, index(head))),
-            store.data.eq(Cat(descriptor.type, C(0, 8), descriptor.header,
-                              Value.cast(descriptor.kind), C(0, 5), descriptor.arg)
-                          .word_select(place, 8)),
             fetch.addr.eq(Cat(self.read_place, index(self.read_lseq))),
             fetch.en.eq(1),
             self.read_data.eq(fetch.data),
@@ -247,6 +243,16 @@ class TransmitWindow(wiring.Component):
             self.room.eq(self.open & has_room),
             self.offer.eq(self.open & (any_lost | (fresh != head))),
             self.lseq.eq(scan),
+        ]
+
+        # The byte is chosen in one clock and written in the next.
+        storing = Signal()
+        m.d.sync += [
+            store.en.eq(storing),
+            store.addr.eq(Cat(place, index(head))),
+            store.data.eq(Cat(descriptor.type, C(0, 8), descriptor.header,
+                              Value.cast(descriptor.kind), C(0, 5), descriptor.arg)
+                          .word_select(place, 8)),
         ]
 
         def grant(again):
@@ -261,10 +267,12 @@ class TransmitWindow(wiring.Component):
         is_older = Signal()
         m.d.comb += [
             from_base.eq(scan - self.ack.payload.base),
-            # before base, or marked in the map
-            is_acked.eq(from_base[7] | self.ack.payload.map.bit_select(from_base[:5], 1)),
             is_older.eq((entry.order - newest)[7]),
         ]
+        # Before base, or marked in the map. Known when the entry is: ``scan`` stands while it is
+        # read.
+        m.d.sync += is_acked.eq(from_base[7]
+                                | self.ack.payload.map.bit_select(from_base[:5], 1))
         progress = Signal()
         sent_once = Signal()
 
@@ -284,7 +292,7 @@ class TransmitWindow(wiring.Component):
                     m.next = "STORE DESCRIPTOR"
 
             with m.State("STORE DESCRIPTOR"):
-                m.d.comb += store.en.eq(1)
+                m.d.comb += storing.eq(1)
                 m.d.sync += place.eq(place + 1)
                 with m.If(place == LAST_PLACE):
                     m.d.comb += self.submit.ready.eq(self.open)

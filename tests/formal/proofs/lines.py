@@ -223,6 +223,10 @@ def transmit_window_keeps(bench):
     bench.invariant(~inside | (sent == is_sent), "sent_below_fresh")
     bench.invariant(~is_sent | ~book.acked | named, "acked_when_named")
     bench.invariant(~(at_entry & (scan == number)) | (entry == book.as_value()), "entry_is_read")
+    bench.invariant(~(part.ongoing("MARK ENTRY") & (scan == number))
+                    | (part.tap("is_acked")
+                       == (from_base[7] | dut.ack.payload.map.bit_select(from_base[:5], 1))),
+                    "entry_is_judged")
     bench.invariant(~part.ongoing("STORE DESCRIPTOR")
                     | ((head == fresh) & ((head - tail)[:8] != window)), "room_to_store")
     bench.cover(left, "released")
