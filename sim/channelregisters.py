@@ -122,7 +122,10 @@ class ChannelPage(wiring.Component):
         start = Signal(6)       # twice through all words, by when ``initial`` is known
         self._take_over(m, write)
         m.d.comb += self.bus.rdata.eq(read.data)
-        m.d.sync += self.bus.code.eq(self._judge())     # a request stands for a clock before
+        allowed = Signal()      # what is asked for is a write, and sound
+        judgement = self._judge()
+        # A request stands for a clock before it is answered.
+        m.d.sync += [self.bus.code.eq(judgement), allowed.eq(self.bus.we & (judgement == Code.OK))]
         with m.FSM(name="page"):
             with m.State("START UP"):
                 m.d.comb += [write.addr.eq(start), write.en.eq(1),
@@ -140,7 +143,7 @@ class ChannelPage(wiring.Component):
             with m.State("ANSWER"):
                 m.d.comb += [self.bus.ack.eq(1), write.addr.eq(self.bus.addr[:5]),
                              write.data.eq(self.bus.wdata),
-                             write.en.eq(self.bus.we & (self.bus.code == Code.OK))]
+                             write.en.eq(allowed)]
                 m.next = "SERVE"
             with m.State("COUNT"):
                 m.d.comb += [write.addr.eq(event + FIRST_COUNT), write.data.eq(read.data + 1),

@@ -19,7 +19,7 @@ class Ticker(wiring.Component):
     Members
     -------
     divisor : In(24)
-        Clocks a bit in 1/256.
+        Clocks a bit in 1/256; taken over a clock later.
     tick : Out(1)
         High for one clock a tick. The fraction of a clock is carried over: no drift.
     """
@@ -29,14 +29,20 @@ class Ticker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(signed(30))       # rest of this tick, in 1/256 clock
-        period = Signal(28)
-        m.d.comb += period.eq(self.divisor * wire.CHANNEL_TICK_BITS)
-        m.d.sync += left.eq(left - model.DIVISOR_UNIT)
+        # Rest of this tick, in 1/256 clock. The first ends when ``period`` is known.
+        left = Signal(signed(30), init=model.DIVISOR_UNIT)
+        period = Signal(signed(29))     # and less by the clock in which it begins
+        # Adders: a multiplier lies far away on the chip.
+        many = sum(self.divisor << n for n in range(wire.CHANNEL_TICK_BITS.bit_length())
+                   if wire.CHANNEL_TICK_BITS >> n & 1)
+        m.d.sync += [
+            period.eq(many - model.DIVISOR_UNIT),
+            left.eq(left - model.DIVISOR_UNIT),
+        ]
         # A register, so that the many who wait for it do not all look at ``left`` every clock.
         m.d.sync += self.tick.eq(left <= 0)
         with m.If(left <= 0):
-            m.d.sync += left.eq(left + period - model.DIVISOR_UNIT)
+            m.d.sync += left.eq(left + period)
         return m
 
 
