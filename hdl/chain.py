@@ -377,17 +377,18 @@ class ChainProcessor(wiring.Component):
         alone = Signal()                # nothing is unsent
         more = Signal(8)                # by how much the word that is read next is to grow
         grown = Signal(17)
-        m.d.comb += grown.eq(meta.page_rdata + more)
+        m.d.comb += [grown.eq(meta.page_rdata + more), meta.link_addr.eq(tail)]
         entry = write_set.entry
         old = meta.state_rdata
         last = Signal()
         m.d.comb += last.eq(position + 1 == count)
         stale = old.pending & has(self.mutation, Mutation.FIRST_WRITE_WINS)
         pages = PageAccess(self.geometry, meta, set_)
+        m.d.comb += pages.rest()
 
         def follow_tail():
             end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
-            m.d.comb += [meta.link_addr.eq(tail), meta.link_we.eq(1),
+            m.d.comb += [meta.link_we.eq(1),
                          meta.link_wdata.next.eq(entry.index),
                          meta.link_wdata.end_of_chain.eq(end_of_chain)]
 

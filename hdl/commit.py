@@ -98,6 +98,7 @@ class CommitEngine(wiring.Component):
         probe = Signal(range(g.groups_in_flight))
 
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
 
         def lock():
             m.d.comb += meta.req.eq(1)

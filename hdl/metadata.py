@@ -33,8 +33,8 @@ def group_record(geometry, set_, gseq, word):
 class PageAccess:
     """What a client of the metadata does with the page of one set, as statements for a clock.
 
-    Each method returns a list for ``m.d.comb``, which holds the lock (``req``) and drives the
-    page memory. What is looked at is ``found`` a clock later.
+    Each method returns a list for ``m.d.comb``, which (but for ``rest``) holds the lock (``req``)
+    and drives the page memory. What is looked at is ``found`` a clock later.
 
     Parameters
     ----------
@@ -49,6 +49,10 @@ class PageAccess:
         self._meta = meta
         self._set = set_
         self.found = meta.page_rdata
+
+    def rest(self):
+        """Show the page while nothing is done, so that only the word depends on what is."""
+        return [self._meta.page_addr.eq(page(self._set, 0))]
 
     def look(self, word):
         """Read ``word`` (a ``wire.SetWord``)."""
@@ -146,10 +150,9 @@ class Metadata(wiring.Component):
             "volume": (Volume(self.geometry), self.geometry.volumes),
         }
         for name, (shape, depth) in depths.items():
-            # What is read is mostly decided on at once, but of the links.
+            # What is read is mostly decided on at once.
             m.submodules[name] = memory = Memory(
-                shape=shape, depth=depth, init=[],
-                attrs={} if name == "link" else quick_if_small(depth, platform))
+                shape=shape, depth=depth, init=[], attrs=quick_if_small(depth, platform))
             write = memory.write_port()
             # Read and write share one address and never happen in the same clock.
             read = memory.read_port()

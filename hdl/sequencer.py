@@ -279,6 +279,7 @@ class Sequencer(wiring.Component):
             ]
 
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
         m.submodules.turn = turn = RoundRobin(g.sets)
         last_turn = Signal(g.set_bits)  # not set_: commit status comes out of turn
         m.d.comb += [turn.requests.eq(wanted | rewinds | ticks), turn.last.eq(last_turn)]
