@@ -136,8 +136,8 @@ def elaborate(board: Board, role: str, geometry: Geometry, folder: Path) -> None
 # only promise old data, which costs every block RAM a comparator and a second set of registers.
 NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
-# Yosys recodes no state machine whose register has an initial value. On an iCE40 the clock domain
-# begins with a reset, which sets every state.
+# Yosys recodes no state machine whose register has an initial value. On every board the clock
+# domain begins with a reset, which sets every state.
 _RECODE_STATES = "setattr -unset init w:*fsm_state"
 
 # Comparing with a constant takes fewer LUTs than a carry chain has bits, and with a power of two
@@ -157,12 +157,17 @@ _MAP_TO_LUTS = (
     "strash;dch,-f;if,-a;mfs2;lutpack; "
     "ice40_wrapcarry -unwrap; techmap -map +/ice40/ff_map.v; clean; opt_lut -tech ice40")
 
+# ABC9's third script looks for choices twice: fewer LUTs, and fewer of them one behind the other.
+# And the way to a LUT takes far longer than Yosys takes for granted, 300 ps.
+_MAP_FOR_SPEED = "scratchpad -copy abc9.script.flow3 abc9.script; abc9 -W 800; clean"
+
 _SYNTHESIS = {
     "ice40": f"synth_ice40 -top {{top}}{{device}} -run begin:coarse; {_RECODE_STATES}; "
              f"{_COMPARE_IN_LUTS}; "
              f"synth_ice40 -top {{top}}{{device}} {_FEW_ENABLES} -run coarse:map_luts; "
              f"{_MAP_TO_LUTS}; synth_ice40 -top {{top}}{{device}} -run map_cells:",
-    "ecp5": "synth_ecp5 -top {top} -abc9",
+    "ecp5": f"{_RECODE_STATES}; synth_ecp5 -top {{top}} -abc9 -run begin:map_luts; "
+            f"{_MAP_FOR_SPEED}; synth_ecp5 -top {{top}} -abc9 -run map_cells:",
 }
 
 

@@ -115,7 +115,8 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         board, g = self.board, self.geometry
-        if g.clock_hz != board.oscillator_hz:
+        # Amaranth resets an ECP5 without a signal that synthesis knows.
+        if g.clock_hz != board.oscillator_hz or board.chip.family == "ecp5":
             m.submodules.clock = _Clock(board.oscillator_hz, g.clock_hz)
         platform.get_data_memory = self._data_memory
         platform.quick_words = QUICK_WORDS[board.chip.family]
