@@ -29,6 +29,11 @@ from .board import Board, Chip
 MANIFEST = "farside.json"
 REPORT = "report.json"
 
+# nextpnr's. The first routes one connection after the other and undoes what is in its way, which
+# may take without end where a chip is crowded; the second negotiates for all of them at once.
+ROUTERS = ("router1", "router2")
+ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
+
 Say = Callable[[str], None]
 
 
@@ -183,7 +188,8 @@ def synthesise(board: Board, folder: Path, tools: Tools) -> None:
     tools.run("yosys", ["-q", "-p", script], folder, "yosys.log")
 
 
-def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int) -> str:
+def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int,
+          router: str) -> str:
     """``top.json`` to a placed and routed design and ``top.report.json``; nextpnr's log."""
     family = board.chip.family
     output = {"ice40": ["--pcf", "top.pcf", "--asc", "top.asc"],
@@ -194,7 +200,7 @@ def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: in
     return tools.run(
         f"nextpnr-{family}",
         [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
-         "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
+         "--router", router, "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
          "--report", "top.report.json", "--detailed-timing-report"],
         folder, "nextpnr.log")
 
@@ -225,13 +231,22 @@ def _keep(result: report.Report, folder: Path) -> None:
 
 
 def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
-          seed: int = 1, say: Say = lambda text: None) -> report.Report:
+          seed: int = 1, router: str | None = None,
+          say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
+
+    ``seed`` is the placer's, ``router`` one of ``ROUTERS``, by default the family's in
+    ``ROUTER_OF``.
 
     Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
     :class:`FlowError`.
     """
     tools = tools or Tools()
+    router = router or ROUTER_OF[board.chip.family]
+
+    def result_of(log: str) -> report.Report:
+        return report.read(board, role, geometry, folder, log, seed=seed, router=router)
+
     for name in ("yosys", f"nextpnr-{board.chip.family}"):
         tools.command(name)             # missing ones are named before anything is done
     if importlib.util.find_spec("amaranth_boards") is None:
@@ -244,18 +259,17 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
     synthesise(board, folder, tools)
     say("placing and routing")
     try:
-        log = place(board, geometry, folder, tools, seed)
+        log = place(board, geometry, folder, tools, seed, router)
     except FlowError as error:
         log_path = folder / "nextpnr.log"
-        result = report.read(board, role, geometry, folder,
-                             log_path.read_text() if log_path.exists() else "")
+        result = result_of(log_path.read_text() if log_path.exists() else "")
         over = result.excess()
         _keep(result, folder)
         if over:
             raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
                              f"{over}", result) from error
         raise
-    result = report.read(board, role, geometry, folder, log)
+    result = result_of(log)
     _keep(result, folder)
     say("packing")
     bitstream = pack(board, folder, tools)

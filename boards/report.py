@@ -67,6 +67,8 @@ class Report:
     sprams: Use
     required_mhz: float
     max_mhz: float
+    seed: int
+    router: str
     paths: tuple[Path_, ...] = ()
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
@@ -224,7 +226,8 @@ def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> lis
     return found[:count]
 
 
-def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str) -> Report:
+def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *, seed: int,
+         router: str) -> Report:
     """The report of the build in ``folder``; what is not known (yet) is 0."""
     uses = _utilisation(log)
     family = board.chip.family
@@ -239,6 +242,7 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str) ->
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
         required_mhz=geometry.clock_hz / 1e6, max_mhz=min(speeds, default=0.0),
+        seed=seed, router=router,
         paths=tuple(_paths(timing, netlist)),
         parts=parts(netlist),
     )

@@ -27,7 +27,8 @@ def tools(monkeypatch, tmp_path):
     speed.write_text("20")
     scripts = {
         "yosys": 'echo \'{"modules":{"top":{"attributes":{"top":"1"},"cells":{}}}}\' > top.json',
-        "nextpnr-ice40": 'echo "Info: ICESTORM_LC: $(cat ../../../cells 2>/dev/null || echo 5000)/'
+        "nextpnr-ice40": 'echo "$@" > ../../../arguments;'
+                         ' echo "Info: ICESTORM_LC: $(cat ../../../cells 2>/dev/null || echo 5000)/'
                          ' 5280 94%"; test -e ../../../cells && { echo "ERROR: no room"; exit 1; };'
                          ' echo "{\\"fmax\\":{\\"clk\\":{\\"achieved\\":$(cat ../../../speed)}}}"'
                          " > top.report.json; echo routed > top.asc",
@@ -60,6 +61,16 @@ def test_build_reports_and_leaves_a_bitstream(capsys, tools):
     assert found["timing_met"]
     manifest = json.loads((tools / found["folder"] / flow.MANIFEST).read_text())
     assert (manifest["board"], manifest["role"]) == ("icebreaker", "target")
+
+
+@pytest.mark.parametrize(("arguments", "seed", "router"), [
+    ([], 1, "router1"), (["--seed", "7", "--router", "router2"], 7, "router2")])
+def test_seed_and_router_are_passed_on_and_told(capsys, tools, arguments, seed, router):
+    code, out, _ = build(capsys, "--json", *arguments)
+    assert code == 0
+    found = json.loads(out)
+    assert (found["seed"], found["router"]) == (seed, router)
+    assert f"--seed {seed} --router {router} " in (tools / "arguments").read_text()
 
 
 def test_build_says_by_how_much_it_is_too_slow(capsys, tools):
