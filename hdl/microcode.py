@@ -136,7 +136,8 @@ def assemble(source: str, names: Names) -> Program:
         body = _strip(line)
         if body and not body.endswith(":"):
             try:
-                code.append(_encode(body, names, labels))
+                # Of a flag's own type, a memory would keep no more bits than the flags have.
+                code.append(int(_encode(body, names, labels)))
             except (KeyError, ValueError) as error:
                 raise MicrocodeError(f"cannot assemble {body!r}: {error}") from error
     return Program(tuple(code), labels, tuple(text))

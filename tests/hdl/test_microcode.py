@@ -1,7 +1,10 @@
 """The assembler, and what it says of a program's running time."""
 
 import pytest
+from amaranth.lib.memory import MemoryData
 
+from firmware_model import wire
+from hdl.lineprogram import line_program
 from hdl.microcode import (
     Fn,
     Kind,
@@ -35,6 +38,16 @@ def clocks(code):
 ])
 def test_instructions(text, code):
     assert assemble(text, NAMES).code[0] == code
+
+
+def test_a_memory_keeps_an_instruction_whole():
+    """A flag is cast to as many bits as its type has, whatever was added to it."""
+    names = Names(words={}, entry={}, numbers={"UP": wire.HelloFlag.UP}, inputs={}, outputs={})
+    programs = [assemble("AND #UP", names), *(line_program(role=role, window=8, tries=8)
+                                              for role in (wire.Role.SOURCE, wire.Role.TARGET))]
+    for program in programs:
+        memory = MemoryData(shape=16, depth=len(program.code), init=program.code)
+        assert memory.init._raw == list(program.code)
 
 
 @pytest.mark.parametrize(("text", "message"), [
