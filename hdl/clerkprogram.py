@@ -246,11 +246,11 @@ notice:
 shake:
     LD shake
     AND #1
-    JZ shaken
+    JZ shaken                       ; a reset may leave ``last`` one behind the last link
     LD last
     ADD last
     ST last
-    XOR #LINKS_END
+    AND #LINKS
     JNZ step
     LD #1
     ST last
@@ -678,7 +678,7 @@ next_link:
     LD y
     ADD y
     ST y
-    XOR #LINKS_END
+    AND #LINKS
     JNZ try_link
     LD #1
     ST y
@@ -923,7 +923,7 @@ def clerk_program(geometry):
     numbers = {
         "SETS": g.sets, "ALL": (1 << g.sets) - 1,
         "GROUPS": g.groups_in_flight, "GROUP_LIMIT": g.group_limit, "CHAIN_LIMIT": g.chain_limit,
-        "LINKS_END": 1 << g.links, "PATIENCE": _PATIENCE,
+        "LINKS": (1 << g.links) - 1, "PATIENCE": _PATIENCE,
         "SHAKE_TAPS": sum(1 << tap for tap in SHAKE_TAPS),
     }
     for type_ in (Type.ASK, Type.BEGIN, Type.RESYNC, Type.RESYNCED):

@@ -4,7 +4,7 @@ import pytest
 
 from firmware_model.wire import SetWord, TargetFlag, Type
 from hdl.clerk import Clerk, check_clerk
-from hdl.clerkprogram import OUTPUTS, clerk_program
+from hdl.clerkprogram import OUTPUTS, WORDS, clerk_program, clerk_state
 from hdl.interfaces import DESCRIPTOR_WORDS, PayloadKind
 
 from .source_bench import FOLLOWS, LIFE, SMALL, SetsRig, fields_of, places, simulate, ticks
@@ -184,6 +184,23 @@ def test_a_frame_that_its_link_has_not_taken_goes_to_another():
         assert [frame[:2] for frame in rig.frames] == [(0, Type.DATA), (0, Type.DATA),
                                                        (0, Type.ORDER)]
         assert await rig.words(ctx, 0, W.SENT) == (1,)
+
+    rig.run(bench)
+
+
+def test_a_reset_while_the_links_are_rotated_leaves_one_to_be_found(monkeypatch):
+    """Between two instructions the last track's link is one that does not exist."""
+    state = clerk_state(SMALL)
+    state[WORDS["last"]] = 1 << SMALL.links
+    monkeypatch.setattr("hdl.clerk.clerk_state", lambda geometry: state)
+    rig = Rig()
+
+    async def bench(ctx):
+        await rig.follow(ctx)
+        await rig.thread(ctx, 0, [places((0, 0), (0, 1))])
+        await rig.pulse(ctx, "destage", 1, settle=2000)
+        assert [frame[1] for frame in rig.frames] == [Type.DATA, Type.DATA, Type.ORDER]
+        assert {frame[0] for frame in rig.frames[:2]} == {0, 1}
 
     rig.run(bench)
 
