@@ -710,12 +710,12 @@ say_now:
     SWAP
     OR set
     ST frame_header0
+    LD begin                        ; first: after an ASK it would be of no epoch that comes next
+    AND bit
+    JNZ say_begin
     LD ask
     AND bit
     JNZ say_ask
-    LD begin
-    AND bit
-    JNZ say_begin
     LD resynced
     XOR bit
     ST resynced

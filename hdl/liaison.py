@@ -29,7 +29,9 @@ class Liaison(wiring.Component):
     A request stays due until its frame has been composed, however often it comes meanwhile; the
     frame says what the set's page says then, which takes at most 6 clocks under the lock. BEGIN
     and RESYNC are the same but for their type: which it is, ``resyncing`` says. Of several
-    things due the order is ASK, BEGIN, RESYNCED.
+    things due the order is BEGIN, ASK, RESYNCED. What is begun is not asked about as well: both
+    are answered by a status, and a target that had heard the ASK would have taken its epoch, so
+    that BEGIN would be of the next one no more. On slow lines that could happen again and again.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ class Liaison(wiring.Component):
         type_ = Signal(Type)
         here = Signal(g.sets)
         m.d.comb += here.eq(1 << set_)
-        for due, name, kinds in ((ask, "ask", [Type.ASK]),
+        for due, name, kinds in ((ask, "ask", [Type.ASK, Type.BEGIN, Type.RESYNC]),
                                  (begin, "begin", [Type.BEGIN, Type.RESYNC]),
                                  (resynced, "resynced", [Type.RESYNCED])):
             said = Mux(taken & type_.matches(*kinds), here, 0)
@@ -104,7 +106,7 @@ class Liaison(wiring.Component):
                     with m.If((begin & here).any()):
                         m.d.sync += type_.eq(Mux((self.resyncing & here).any(), Type.RESYNC,
                                                  Type.BEGIN))
-                    with m.If((ask & here).any()):
+                    with m.Elif((ask & here).any()):
                         m.d.sync += type_.eq(Type.ASK)
                     m.next = "READ_EPOCH"
                 with m.If(~((ask | begin | resynced) & here).any()):

@@ -167,6 +167,23 @@ def test_a_target_that_has_lost_its_memory_gets_everything_again():
     rig.run(bench, clocks=60_000)
 
 
+@pytest.mark.requirement("R19")
+def test_what_is_begun_is_not_asked_about_before():
+    """Or the target would take the ASK's epoch, and the set would have to be begun in another."""
+    rig = Rig()
+    rig.room = 0
+
+    async def bench(ctx):
+        await rig.status(ctx, 0, 0, flags=TargetFlag.ASKED)
+        await rig.pulse(ctx, "slow_tick", settle=1500)
+        rig.room = 0b11
+        await ticks(ctx, 1500)
+        assert [(t, f["epoch"]) for _, t, f, _, _ in rig.frames if f["set"] == 0] == [
+            (Type.BEGIN, 1), (Type.ASK, 1)]
+
+    rig.run(bench)
+
+
 @pytest.mark.requirement("R13", "R19")
 def test_a_frame_that_its_link_has_not_taken_goes_to_another():
     rig = Rig()

@@ -26,7 +26,8 @@ def _lock(bench, meta, patience):
 @proof(
     component="hdl.liaison",
     claim="What is composed stays until it is taken; nothing is said of a set that nobody asked "
-          "for; an ASK that is due is handed over before any set has had its third frame since.",
+          "for; an ASK that is due, or a BEGIN or RESYNC that is answered as well, is handed over "
+          "before any set has had its third frame since.",
     rule="I8, I9",
     method=Induction(28),
     sizes="2 sets, lock within 2 clocks, taken within 2 clocks",
@@ -63,11 +64,11 @@ def liaison_says_what_is_asked(bench):
     bench.invariant(~(composing & of_set) | ever, "composed_was_asked")
     bench.invariant(composing | part.ongoing("AWAIT_REQUEST", "LOCK"), "in_a_state")
 
-    is_ask = of_set & (frames.payload.type == Type.ASK)
+    is_ask = of_set & frames.payload.type.matches(Type.ASK, Type.BEGIN, Type.RESYNC)
     owed = Signal()
     m.d.sync += owed.eq((owed & ~dut.forget & ~(taken & is_ask)) | asked)
     bench.invariant(~owed | part.tap("ask").bit_select(set_, 1)
-                    | (composing & of_set & (part.tap("type_") == int(Type.ASK))),
+                    | (composing & of_set & (part.tap("type_") != int(Type.RESYNCED))),
                     "what_is_owed_is_due_or_composed")
     others = Signal(2)
     with m.If(~owed | (taken & is_ask)):
