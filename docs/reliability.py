@@ -87,8 +87,14 @@ def campaigns(records: Records) -> list[str]:
          f"{r['seconds']:.0f} s" + (f", {r['workers']} processes" if r["workers"] else ""),
          r["versions"]["gateware"]] for _, r in found))
     contained: Counter[str] = Counter()
+    boards: Counter[str] = Counter()
     for _, record in found:
         contained.update(record["contained"])
+        boards.update(record.get("boards", {}))
+    if boards:
+        out += ["Boards, and the trials that they have played: " + ", ".join(
+            f"{name} {number(count)}" for name, count in boards.most_common()) + ". On `small` all "
+            "lines of a system are shared and the source has a clerk.", ""]
     return [*out, "They contained:", "",
             *table(["what", "how often"], ([name, number(count)]
                                            for name, count in sorted(contained.items())))]

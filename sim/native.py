@@ -25,11 +25,12 @@ from . import waves as waves_module
 from .board import SimulationError
 from .build import Build, Spec, build, gateware_digest
 
-__all__ = ["Event", "Layout", "Memory", "NativeBoard", "Pages", "Side", "Snapshot", "TrackState",
-           "gateware", "prepare"]
+__all__ = ["SHARED_TOP", "Event", "Layout", "Memory", "NativeBoard", "Pages", "Side", "Snapshot",
+           "TrackState", "gateware", "prepare"]
 
 TOP = "sim.tapped:TappedBoard"
 FAULTY_TOP = "sim.tapped:FaultyBoard"
+SHARED_TOP = "sim.tapped:SharedTappedBoard"
 READ_CHUNK = 4096
 DOWN_TIMES = 24         # where the links' are in the counters' memory, see hdl/counters.py
 LINK_COUNTERS = 32      # and their other counters
@@ -284,10 +285,10 @@ def _spec(geometry: Geometry, faulty: bool, trace: str = "", top: str = "",
 
 
 def prepare(geometry: Geometry, faulty: bool = False,
-            progress: Callable[[str], None] | None = None) -> None:
+            progress: Callable[[str], None] | None = None, *, top: str = "") -> None:
     """Build the gateware of a geometry if that was not done before; ``faulty`` is the one that
-    can have a mutation. Raises BuildError."""
-    build(_spec(geometry, faulty), progress)
+    can have a mutation, ``top`` as of :class:`NativeBoard`. Raises BuildError."""
+    build(_spec(geometry, faulty, top=top), progress)
 
 
 def gateware() -> str:

@@ -16,7 +16,7 @@ from hdl.mutations import Mutation, Selected
 
 from .top import Board
 
-__all__ = ["FaultyBoard", "Poker", "TappedBoard"]
+__all__ = ["FaultyBoard", "Poker", "SharedTappedBoard", "TappedBoard"]
 
 FAULT_BITS = len(Mutation).bit_length()     # 0 is none
 
@@ -104,6 +104,12 @@ class TappedBoard(Board):
         wiring.connect(m, poker.port, bus.clients[0])
         wiring.connect(m, channel, bus.clients[1])
         wiring.connect(m, bus.port, port)
+
+
+class SharedTappedBoard(TappedBoard):
+    """The same with one engine for all lines of each system, and a clerk in the source."""
+
+    lines = "shared"
 
 
 class FaultyBoard(TappedBoard):

@@ -66,14 +66,17 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
     equal. A failure is made smaller and written to a scenario file, which `farside replay` plays
     again. The exit code is 1 if there was one, also with --mutation.
 
-    The first campaign compiles five boards, which takes minutes.
+    The first campaign compiles six boards, which takes minutes.
     """
+    from ..trials.plan import geometry_name
+
     if not os.path.isdir(keep):
         raise UsageError(f"--keep {keep} is no directory: create it first")
     if scheduler is not None and workers is not None:
         raise UsageError("--workers is for this machine: a cluster has its own")
     crew = _crew(workers or os.cpu_count() or 1, scheduler, runs)
     totals: collections.Counter[str] = collections.Counter()
+    boards: collections.Counter[str] = collections.Counter()
     failed: list[Outcome] = []
     clocks = played = 0
     found_after: int | None = None
@@ -87,6 +90,7 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
                 played += 1
                 clocks += outcome.clocks
                 totals.update(outcome.counts)
+                boards[geometry_name(outcome.seed, mutation)] += 1
                 show(played)
                 if outcome.violation is not None:
                     found_after = found_after or played
@@ -104,6 +108,7 @@ def campaign(runs: int, seed: int, workers: int | None, scheduler: str | None,
               "processor_seconds": None if scheduler else round(used, 1),
               "workers": None if scheduler else workers or os.cpu_count() or 1,
               "versions": _versions(), "found_after": found_after,
+              "boards": dict(boards.most_common()),
               "violations": [{"seed": outcome.seed, "violation": outcome.violation, **where}
                              for outcome, where in zip(failed, written, strict=True)],
               "contained": {name: totals[name] for name in CONTENTS}}
@@ -157,13 +162,15 @@ def _prepare(seed: int, runs: int, mutation: str | None) -> None:
 
     from ..errors import BuildError as UserBuildError
     from ..trials.plan import GEOMETRIES, geometry_name
+    from ..trials.play import top_of
 
     wanted = {geometry_name(number, mutation) for number in range(seed, seed + min(runs, 1000))}
     say = common.console().print
     try:
         for name in sorted(wanted):
             prepare(GEOMETRIES[name], mutation is not None,
-                    lambda stage, name=name: say(f"{stage} the board {name!r}"))  # type: ignore[misc]
+                    lambda stage, name=name: say(f"{stage} the board {name!r}"),  # type: ignore[misc]
+                    top=top_of(name))
     except BuildError as error:
         raise UserBuildError(str(error)) from None
 
@@ -192,6 +199,7 @@ def _print(report: dict[str, Any]) -> None:
         table.add_row(name, str(count))
     out = common.out()
     out.print(table)
+    out.print("boards: " + ", ".join(f"{name} {count}" for name, count in report["boards"].items()))
     for one in report["violations"]:
         out.print(f"seed {one['seed']}: {one['violation']}")
         out.print(f"  made smaller ({one['steps']} steps, {one['faults']} faults): "

@@ -22,7 +22,7 @@ from firmware_model.mutations import Mutation
 from .. import workloads
 from ..errors import UsageError
 
-__all__ = ["GEOMETRIES", "Fault", "Step", "Trial", "geometry_name", "make"]
+__all__ = ["GEOMETRIES", "SHARED_LINES", "Fault", "Step", "Trial", "geometry_name", "make", "pace"]
 
 FORMAT = 2
 CLOCK_HZ = 1_000_000        # the slowest that there is
@@ -31,8 +31,12 @@ BAUD = 200_000              # five: that stands skewed lines, and four would not
 LINK_BAUDS = (250_000,) * 4 + (200_000,) * 3 + (100_000,)
 
 
+# The fastest that hdl.linebank serves with two links and a window of four.
+SHARED_BAUD = CLOCK_HZ // 27
+
+
 def _geometry(**sizes: int) -> Geometry:
-    return Geometry(clock_hz=CLOCK_HZ, host_baud=HOST_BAUD, link_baud=BAUD, **sizes)
+    return Geometry(**{"clock_hz": CLOCK_HZ, "host_baud": HOST_BAUD, "link_baud": BAUD} | sizes)
 
 
 # Each is compiled once. They differ in all that shapes the gateware: one link and many, numbers
@@ -56,9 +60,22 @@ GEOMETRIES: dict[str, Geometry] = {
     "tight": _geometry(volumes=2, tracks_per_volume=6, track_bytes=16, sets=2, links=2,
                        chain_limit=5, spare_slots=7, staging_slots=5, groups_in_flight=1,
                        window=4, volumes_per_set=1),
+    # The slowest link decides how wide a bank's divisors are.
+    "small": _geometry(volumes=3, tracks_per_volume=3, track_bytes=16, sets=2, links=2,
+                       chain_limit=3, spare_slots=6, staging_slots=7, groups_in_flight=2,
+                       window=4, volumes_per_set=2, host_baud=SHARED_BAUD,
+                       link_baud=SHARED_BAUD * min(LINK_BAUDS) // HOST_BAUD),
 }
-WEIGHTS = {"pair": 15, "line": 10, "trio": 3, "wide": 1, "tight": 11}
+# The last is rare, one trial in 101, and its numbers are small: it takes five times as long.
+WEIGHTS = {"pair": 15, "line": 10, "trio": 3, "wide": 1, "tight": 11, "small": 0.4}
+SHARED_LINES = {"small"}    # one engine for all lines of a system, and a clerk at the source
 FAULTY_GEOMETRY = "pair"    # room in frame and write set for a chain that is longer than the limit
+
+
+def pace(name: str) -> int:
+    """How many times as long as on the fastest lines everything takes in this geometry."""
+    return HOST_BAUD // GEOMETRIES[name].host_baud
+
 
 Place = tuple[int, int]
 
@@ -157,6 +174,8 @@ class Trial:
                 raise ValueError(f"there is no geometry {values['geometry']!r}")
             if values["mutation"] is not None:
                 Mutation(values["mutation"])
+                if values["geometry"] in SHARED_LINES:
+                    raise ValueError(f"the board {values['geometry']!r} is built without mutations")
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{name} is no scenario file: {error}") from None
@@ -181,17 +200,19 @@ def make(seed: int, mutation: str | None = None) -> Trial:
     name = geometry_name(seed, mutation)
     geometry = GEOMETRIES[name]
     workload = chance.choice(("sequential", "random", "zipf", "hot", "hot"))
-    link_baud = chance.choice(LINK_BAUDS)
-    steps, ends = _steps(chance, geometry, workload)
-    faults = _Faults(chance, geometry, link_baud, ends).made() if chance.random() < 0.95 else ()
+    link_baud = chance.choice(LINK_BAUDS) * geometry.host_baud // HOST_BAUD
+    steps, ends = _steps(chance, geometry, workload, pace(name))
+    faults: tuple[Fault, ...] = ()
+    if chance.random() < 0.95:
+        faults = _Faults(chance, geometry, link_baud, ends, pace(name)).made()
     mend_at = max([ends, *(fault.at + 1 for fault in faults)])
     return Trial(seed, name, workload, chance.choice((1, 2, 4, 8)),
-                 chance.choice((0, 4, 16, 64)), chance.choice((0, 1, 1, 2)), link_baud, mend_at,
-                 steps, faults, mutation)
+                 chance.choice((0, 4, 16, 64)), pace(name) * chance.choice((0, 1, 1, 2)), link_baud,
+                 mend_at, steps, faults, mutation)
 
 
 def _steps(chance: random.Random, geometry: Geometry,
-           workload: str) -> tuple[tuple[Step, ...], int]:
+           workload: str, slower: int) -> tuple[tuple[Step, ...], int]:
     """What the host does, and about when it is done if nothing is in its way."""
     sets = [geometry.initial_set(v) for v in range(geometry.volumes)]
     steps = []
@@ -213,7 +234,7 @@ def _steps(chance: random.Random, geometry: Geometry,
         steps.append(Step("chain", at, serial, places))
         at += frame_clocks * (1 + len(places))
         if chance.random() < 0.1:
-            at += chance.randrange(8_000)
+            at += slower * chance.randrange(8_000)
         if chance.random() < 0.09:
             steps.append(_bad_chain(chance, geometry, at))
         if chance.random() < 0.05:
@@ -254,11 +275,13 @@ class _Faults:
     """Makes the faults of a trial: each begins at some time, and ends."""
 
     def __init__(self, chance: random.Random, geometry: Geometry, link_baud: int,
-                 end: int) -> None:
+                 end: int, slower: int) -> None:
         self.chance = chance
+        self.slower = slower
         self.geometry = geometry
         self.link_baud = link_baud
-        self.end = max(START + 1, end)
+        self.start = START * slower
+        self.end = max(self.start + 1, end)
         self.faults: list[Fault] = []
         self._group = 0
 
@@ -269,7 +292,7 @@ class _Faults:
                                k=chance.choice((1, 1, 2, 2, 3)))
         for kind in kinds:
             self._group += 1
-            getattr(self, f"_{kind}")(chance.randrange(START, self.end))
+            getattr(self, f"_{kind}")(chance.randrange(self.start, self.end))
         return tuple(sorted(self.faults, key=lambda fault: fault.at))
 
     def _delays(self) -> None:
@@ -291,7 +314,8 @@ class _Faults:
     def _duration(self, times: int = 1) -> int:
         """Mostly short; now and then long enough for a link to be given up."""
         if self.chance.random() < 0.02:
-            return self.chance.randrange(40_000, 120_000)
+            return self.slower * self.chance.randrange(40_000, 120_000)
+        times *= self.slower
         return times * round(math.exp(self.chance.uniform(math.log(300), math.log(10_000))))
 
     def _for_a_while(self, start: int, link: int, name: str, value: int, after: int = 0,
@@ -304,7 +328,7 @@ class _Faults:
         self._for_a_while(start, self._link(), "CONTROL", self.chance.choice((1, 2, 3, 3)))
 
     def _cut_all(self, start: int) -> None:
-        lasts, gap = self._duration(), self.chance.choice((0, 0, 3000))
+        lasts, gap = self._duration(), self.slower * self.chance.choice((0, 0, 3000))
         for link in range(self.geometry.links):
             self._channel(start + link * gap, link, "CONTROL", 0b11)
             self._channel(start + link * gap + lasts, link, "CONTROL", 0)
@@ -342,7 +366,7 @@ class _Faults:
         if self.chance.random() < 0.5:
             name = self.chance.choice(("AFTER_EVENT", "WITHIN_GROUP")) if side else "AFTER_EVENT"
             self.faults.append(Fault("restart", start, self._group, side, name,
-                                     self.chance.randrange(60)))
+                                     self.slower * self.chance.randrange(60)))
             return
         self.faults.append(Fault("restart", start, self._group, side,
                                  value=int(self.chance.random() < 0.4)))
@@ -352,7 +376,7 @@ class _Faults:
         link = self._link()
         ticks = self.chance.randint(200, 700)
         lasts = ticks * wire.CHANNEL_TICK_BITS * self.geometry.divisor(self.link_baud) // 256
-        at = start + self.chance.randrange(1_000, lasts)
+        at = start + self.chance.randrange(1_000 * self.slower, lasts)
         self._channel(start, link, "DELAY", ticks)
         self.faults.append(Fault("restart", at, self._group, 0,
                                  value=int(self.chance.random() < 0.7)))
@@ -363,7 +387,7 @@ class _Faults:
         name = chance.choice(("NOISE", "UNPLUGGED", "GARBAGE", "FLOOD", "GONE", "GONE"))
         value = {"NOISE": channel.frame_loss_chance(0.1), "UNPLUGGED": 1,
                  "GARBAGE": chance.randint(1, 200), "FLOOD": chance.randint(10, 60),
-                 "GONE": chance.randrange(20_000)}[name]
+                 "GONE": self.slower * chance.randrange(20_000)}[name]
         self.faults.append(Fault("host", start, self._group, 0, name, value))
         if name in ("NOISE", "UNPLUGGED"):
             self.faults.append(Fault("host", start + self._duration(), self._group, 0, name, 0))

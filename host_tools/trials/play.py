@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from firmware_model import wire
 from firmware_model.geometry import Geometry
 from firmware_model.mutations import Mutation
-from sim.native import NativeBoard, Side
+from sim.native import SHARED_TOP, NativeBoard, Side
 
 from ..chains import Place, Ticket, Write
 from ..client import Client
 from ..errors import BoardError, FarsideError, UsageError
 from ..linkpeer import LinkPeer
 from .oracle import Oracle, Violation
-from .plan import BAD_ENDS, GEOMETRIES, Step, Trial
+from .plan import BAD_ENDS, GEOMETRIES, SHARED_LINES, Step, Trial, pace
 from .world import HOST_HZ, PATIENCE_CLOCKS, SLICE_CLOCKS, HostGone, NativeTransport, World
 
-__all__ = ["JudgedClient", "Outcome", "check_thrift", "play"]
+__all__ = ["JudgedClient", "Outcome", "check_thrift", "play", "top_of"]
 
 MOVE_CLOCKS = 30_000        # that a volume's set is given to drain; then it stays where it is
 MISBEHAVE_CLOCKS = 10_000   # that a bad chain waits for its turn; then it stays away
@@ -48,9 +48,10 @@ def play(trial: Trial, *, waves: str | os.PathLike[str] | None = None, waves_sta
     geometry = GEOMETRIES[trial.geometry]
     mutation = None if trial.mutation is None else Mutation(trial.mutation)
     board = NativeBoard(geometry, seed=trial.seed & 0xFFFFFFFF, link_baud=trial.link_baud,
-                        mutation=mutation, waves=waves, waves_start=waves_start, progress=progress)
+                        mutation=mutation, top=top_of(trial.geometry),
+                        waves=waves, waves_start=waves_start, progress=progress)
     oracle = Oracle(geometry)
-    world = World(board, trial.faults, oracle, trial.seed)
+    world = World(board, trial.faults, oracle, trial.seed, pace(trial.geometry))
     outcome = Outcome(trial.seed, counts=world.counts)
     try:
         _Host(trial, world).play()
@@ -68,6 +69,11 @@ def play(trial: Trial, *, waves: str | os.PathLike[str] | None = None, waves_sta
     return outcome
 
 
+def top_of(geometry: str) -> str:
+    """The board of a geometry, as :class:`NativeBoard` takes it."""
+    return SHARED_TOP if geometry in SHARED_LINES else ""
+
+
 class JudgedClient(Client):
     """A host whose chains the oracle knows. It leaves nothing to chance, as the number of a real
     client's first session is.
@@ -82,7 +88,7 @@ class JudgedClient(Client):
     def __init__(self, world: World, session: int) -> None:
         self._world = world
         self._session_number = session
-        super().__init__(NativeTransport(world, Side.SOURCE), name="source",
+        super().__init__(NativeTransport(world, Side.SOURCE, world.pace * HOST_HZ), name="source",
                          role=wire.Role.SOURCE)
         self.on_commit = world.oracle.told
 
@@ -283,7 +289,8 @@ class _Host:
         world = self.world
 
         def ended() -> bool:
-            return reached() or world.board.clock - world.moved_at > PATIENCE_CLOCKS - SLICE_CLOCKS
+            return reached() or world.board.clock - world.moved_at > (
+                world.pace * PATIENCE_CLOCKS - SLICE_CLOCKS)
 
         self.client.wait_until(ended)
         if not reached():

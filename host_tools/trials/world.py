@@ -18,6 +18,7 @@ __all__ = ["HOST_HZ", "HostGone", "NativeTransport", "World"]
 
 log = logging.getLogger("farside.trials")
 
+# All these are for the fastest lines.
 SLICE_CLOCKS = 2_000        # between looks at whether something awaited has come
 # From the last fault on, without any chain committing anywhere: a link that was cut waits at most
 # 31 time-outs before it says hello again, and a target a thousand ticks away is told three times.
@@ -86,6 +87,8 @@ class World:
     oracle : Oracle
     seed : int
         Of what is random on the host's line.
+    pace : int
+        How many times as long as on the fastest lines everything takes.
 
     Attributes
     ----------
@@ -102,8 +105,9 @@ class World:
     """
 
     def __init__(self, board: NativeBoard, faults: tuple[Fault, ...], oracle: Oracle,
-                 seed: int = 1) -> None:
+                 seed: int = 1, pace: int = 1) -> None:
         self.board = board
+        self.pace = pace
         self.oracle = oracle
         self.counts: collections.Counter[str] = collections.Counter()
         self.moved_at = 0
@@ -150,11 +154,11 @@ class World:
                 now = board.clock
         self._watch_links()
         for side, lost_at in list(self._uncounted.items()):
-            if now > lost_at + COUNTERS_AWAKE_CLOCKS and board.links_up(side):
+            if now > lost_at + self.pace * COUNTERS_AWAKE_CLOCKS and board.links_up(side):
                 self._counted_from[side] = self._counters(side)
                 del self._uncounted[side]
         # Also while the host is still at its steps: what it waits for may never come.
-        if not self._faults and now - self.moved_at > PATIENCE_CLOCKS:
+        if not self._faults and now - self.moved_at > self.pace * PATIENCE_CLOCKS:
             raise Violation(f"clock {now}: nothing moves any more")
 
     def _look(self) -> None:

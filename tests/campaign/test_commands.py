@@ -19,11 +19,13 @@ def test_a_campaign_reports_what_it_contained(capsys):
     report = json.loads(out)
     assert code == 0
     assert (report["runs"], report["violations"]) == (len(SEEDS), [])
+    assert report["boards"] == {"pair": len(SEEDS)}
     assert report["contained"]["chains"] > 0
     assert report["contained"]["frames"] > report["contained"]["groups"] > 0
     code, out, _ = run(capsys, "campaign", "--runs", 1, "--seed", SEEDS.start, "--workers", 1)
     assert code == 0
     assert "1 trials from seed" in out
+    assert "boards: pair 1\n" in out
     assert "0 violations" in out
 
 

@@ -6,18 +6,25 @@ import pytest
 
 from firmware_model import wire
 from firmware_model.mutations import Mutation
+from hdl.clerk import check_clerk
+from hdl.linebank import check_shared
 from host_tools.errors import UsageError
 from host_tools.trials.plan import (
     BAD_ENDS,
     BY_CHANCE,
+    CLOCK_HZ,
     GEOMETRIES,
+    LINK_BAUDS,
+    SHARED_LINES,
+    START,
     Fault,
     Trial,
     geometry_name,
     make,
+    pace,
 )
 
-SEEDS = range(300)
+SEEDS = range(600)       # a board is one in a hundred
 
 
 def test_a_seed_makes_one_trial_and_its_file_the_same():
@@ -117,6 +124,7 @@ def test_no_two_commands_write_the_same():
     (lambda v: v.update(format=0), "no scenario of format 2"),
     (lambda v: v.update(geometry="round"), "no geometry 'round'"),
     (lambda v: v.update(mutation="rust"), "rust"),
+    (lambda v: v.update(geometry="small", mutation="packet_not_set"), "built without mutations"),
     (lambda v: v.pop("steps"), "steps"),
     (lambda v: v.update(extra=1), "extra"),
 ])
@@ -132,4 +140,25 @@ def test_files_that_cannot_be_meant(change, message):
 def test_groups_of_several_chains_are_possible():
     several = {name for name, geometry in GEOMETRIES.items()
                if geometry.group_limit > geometry.chain_limit}
-    assert several >= {"pair", "trio", "wide", "line"}
+    assert several >= {"pair", "trio", "wide", "line", "small"}
+
+
+def test_boards_with_shared_lines_are_small_rare_and_as_slow_as_their_lines_have_to_be():
+    assert SHARED_LINES
+    for name in SHARED_LINES:
+        geometry = GEOMETRIES[name]
+        check_shared(geometry)
+        check_clerk(geometry)
+        with pytest.raises(ValueError, match="shared lines may be too many"):
+            check_shared(geometry.replace(host_baud=CLOCK_HZ // 26))
+        trials = [make(seed) for seed in range(4_000) if geometry_name(seed) == name]
+        assert len(trials) in range(20, 80)
+        # A bank's divisors are as wide as the geometry says: no link may be slower.
+        assert {trial.link_baud for trial in trials} == {
+            baud * geometry.host_baud // max(LINK_BAUDS) for baud in LINK_BAUDS}
+        assert min(trial.link_baud for trial in trials) == geometry.link_baud
+        # Faults strike in the time in which the host is at work, which is as much longer.
+        starts = [fault.at for trial in trials for fault in trial.faults if fault.at]
+        assert pace(name) == 6
+        assert min(starts) >= START * pace(name)
+    assert {pace(name) for name in set(GEOMETRIES) - SHARED_LINES} == {1}

@@ -10,7 +10,7 @@ import pytest
 from firmware_model import wire
 from firmware_model.mutations import Mutation
 from host_tools.trials.oracle import Violation
-from host_tools.trials.plan import Fault, Step, geometry_name, make
+from host_tools.trials.plan import SHARED_LINES, Fault, Step, geometry_name, make
 from host_tools.trials.play import check_thrift, play
 
 PAIR = [seed for seed in range(1, 2000) if geometry_name(seed) == "pair"]
@@ -37,6 +37,17 @@ def test_a_trial_repeats_to_the_last_clock():
         first, second = play(make(seed)), play(make(seed))
         assert first == second
         assert first.clocks > 0
+
+
+@pytest.mark.skipif("FARSIDE_SLOW" not in os.environ, reason="one more build; FARSIDE_SLOW=1")
+@pytest.mark.parametrize("name", sorted(SHARED_LINES))
+def test_random_trials_with_shared_lines_are_sound(name):
+    seeds = [seed for seed in range(1, 20_000) if geometry_name(seed) == name]
+    first = random.randrange(len(seeds) - RUNS)
+    print(f"seeds from {seeds[first]}")
+    outcomes = [play(make(seed)) for seed in seeds[first:first + RUNS]]
+    assert [(o.seed, o.violation) for o in outcomes if o.violation is not None] == []
+    assert outcomes[0] == play(make(seeds[first]))
 
 
 @pytest.mark.parametrize("mutation", [

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from sim.native import SHARED_TOP
 from tests.gateware import scenarios
 from tests.gateware.native import NativeWorld
 from tests.gateware.shared_board import SHARED
@@ -28,7 +29,7 @@ QUICK = {
 
 def world(seed=1):
     return NativeWorld(geometry=SHARED, seed=seed, garbled=True,
-                       top="tests.gateware.shared_board:SharedTappedBoard")
+                       top=SHARED_TOP)
 
 
 @pytest.mark.parametrize("scenario", scenarios.parameters(NativeWorld))
