@@ -127,7 +127,6 @@ class Counters(wiring.Component):
                                          in zip(links, self.links, strict=True))]
         fresh = Signal(reset_less=True)     # there was an event in this round
         running = Signal()                  # or in the one before
-        behind = Signal(16)                 # what the memory's low half lacks
 
         counts = {}
         for place, tally, amount in self._sources(add, links):
@@ -140,18 +139,23 @@ class Counters(wiring.Component):
             lowest.append(_choose(at, bits))
             mask.append(at.matches(*bits))
         # Known when the memory's word is: ``at`` stands while that is read.
-        lacking = Signal(len(mask))         # ``lowest``, a clock ago
-        there = Signal(len(mask))           # ``mask``
-        m.d.sync += [lacking.eq(Cat(lowest)), there.eq(Cat(mask))]
+        wide = len(mask)
+        newest = Signal(wide)               # ``lowest``, as far as ``mask`` goes
+        there = Signal(wide)                # ``mask``; a high half has none of both
+        m.d.sync += [newest.eq(Mux(high, 0, Cat(lowest) & Cat(mask))),
+                     there.eq(Mux(high, 0, Cat(mask)))]
+        # The lowest bits become ``newest``. Those above grow by one if the ones in memory were
+        # higher, which is a carry; bits that are not there let it pass. A high half grows by one.
         total = Signal(17)
+        passed = Signal(wide + 17)
         low = Signal(16)                    # of the counter that is read over the bus
         m.d.comb += [
             read.addr.eq(Cat(high, at)),
             write.addr.eq(Cat(high, at)),
-            # A difference, with the inverters where they cost nothing.
-            behind.eq(~(~lacking + read.data[:len(mask)]) & there),
-            total.eq(read.data + Mux(high, 1, behind)),
-            write.data.eq(total),
+            passed.eq(Cat((read.data[:wide] & there) | high.replicate(wide), read.data | there)
+                      + Cat(~newest, C(0, 16))),
+            total.eq(passed[wide:]),
+            write.data.eq((total & ~Cat(there, C(0, 16 - wide))) | newest),
             self.bus.rdata.eq(Cat(low, read.data)),
         ]
 
