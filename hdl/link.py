@@ -306,13 +306,14 @@ class LinkEngine(wiring.Component):
 
         with m.FSM():
             with m.State("WAIT FOR FRAME"):
-                with m.If(~receiver.frame.valid):
-                    pass
-                with m.Elif(is_ack):
-                    m.d.comb += [
-                        tx_window.ack.valid.eq(ours),
-                        receiver.frame.ready.eq(tx_window.ack.ready | ~ours),
-                    ]
+                with m.If(receiver.frame.valid):
+                    m.next = "SORT FRAME"
+            with m.State("SORT FRAME"):
+                with m.If(is_ack):
+                    m.d.comb += tx_window.ack.valid.eq(ours)
+                    with m.If(tx_window.ack.ready | ~ours):
+                        drop()
+                        m.next = "WAIT FOR FRAME"
                 with m.Elif(is_hello):
                     m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
@@ -324,6 +325,7 @@ class LinkEngine(wiring.Component):
                         m.next = "LOOK UP NUMBER"
                 with m.Else():
                     drop()
+                    m.next = "WAIT FOR FRAME"
             with m.State("HEAR HELLO"):
                 m.d.comb += [changing.eq(1), session.heard.eq(1)]
                 drop()

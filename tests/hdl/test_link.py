@@ -356,6 +356,7 @@ def test_restart_of_one_side_restarts_the_other():
         await bench.come_up(ctx)
         await submit(ctx, bench.a, range(5))
         await until_true(ctx, lambda: len(bench.b.events) == 5)
+        await ticks(ctx, CLOCKS // 2)       # half a start bit would be a glitch
         ctx.set(bench.pair.reset_b, 1)
         await ticks(ctx, 20)
         ctx.set(bench.pair.reset_b, 0)
