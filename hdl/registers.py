@@ -235,15 +235,19 @@ class Registers(wiring.Component):
         """The high word of CYCLES, latched without a copy: its carry waits while it is latched.
 
         It waits no longer than to the middle of the low word's round, or the next one would be
-        lost. Returns what is to be 1 while the low, and the high word is read.
+        lost. Returns what is to be 1 while the low, and the high word is read. Everything happens a
+        clock after the low word.
         """
         takes_low, takes_high = Signal(), Signal()
+        took_low, took_high, wrapped = Signal(), Signal(), Signal()
+        m.d.sync += [took_low.eq(takes_low), took_high.eq(takes_high),
+                     wrapped.eq(self._cycles[:32].all())]
         latched, owed = Signal(), Signal()
-        with m.If(takes_low | takes_high):
-            m.d.sync += latched.eq(takes_low)
-        with m.If(owed & (takes_low | ~latched | self._cycles[31])):
+        with m.If(took_low | took_high):
+            m.d.sync += latched.eq(took_low)
+        with m.If(owed & (took_low | ~latched | self._cycles[31])):
             m.d.sync += [self._cycles_high.eq(self._cycles_high + 1), owed.eq(0)]
-        with m.If(self._cycles[:32].all()):
+        with m.If(wrapped):
             m.d.sync += owed.eq(1)
         return takes_low, takes_high
 

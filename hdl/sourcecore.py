@@ -148,8 +148,6 @@ class SourceCore(Core):
             reconnects.now.eq(registers.clock),
             reconnects.disconnect.eq(chain.disconnect),
             reconnects.disconnect_volume.eq(chain.disconnect_volume),
-            reconnects.reconnect.eq(mirror.reconnect),
-            reconnects.reconnect_index.eq(mirror.reconnect_index),
             poller.tick.eq(registers.poll_tick),
             poller.interval.eq(registers.poll_interval),
             mirror.destage.eq(registers.destage
@@ -158,6 +156,12 @@ class SourceCore(Core):
             self.destaging.eq(mirror.destaging),
             self.disconnected.eq(reconnects.disconnected),
             self.fault.eq(mirror.fault),
+        ]
+
+        # A clock later: it is decided on what the metadata show, and the lock is held meanwhile.
+        m.d.sync += [
+            reconnects.reconnect.eq(mirror.reconnect),
+            reconnects.reconnect_index.eq(mirror.reconnect_index),
         ]
 
         # -- links --------------------------------------------------------------------------
