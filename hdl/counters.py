@@ -118,7 +118,9 @@ class Counters(wiring.Component):
 
         # A reset must not part the halves.
         at = Signal(range(self.depth), reset_less=True)     # scan position
-        high = Signal(reset_less=True)      # the high half is at hand, to take a carry
+        high = Signal(reset_less=True)      # the high half of ``last`` is to take a carry
+        last = Signal.like(at, reset_less=True)
+        word = Signal.like(at)              # at hand
         lowest = []                         # bits of the counter at ``at``
         # Everybody's decisions of a clock end here: events are counted in the next.
         add = Signal(self.add.shape())
@@ -150,8 +152,9 @@ class Counters(wiring.Component):
         passed = Signal(wide + 17)
         low = Signal(16)                    # of the counter that is read over the bus
         m.d.comb += [
-            read.addr.eq(Cat(high, at)),
-            write.addr.eq(Cat(high, at)),
+            word.eq(Mux(high, last, at)),
+            read.addr.eq(Cat(high, word)),
+            write.addr.eq(Cat(high, word)),
             passed.eq(Cat((read.data[:wide] & there) | high.replicate(wide), read.data | there)
                       + Cat(~newest, C(0, 16))),
             total.eq(passed[wide:]),
@@ -171,12 +174,10 @@ class Counters(wiring.Component):
                     m.next = "BRING_UP"
             with m.State("BRING_UP"):
                 m.d.comb += write.en.eq(1)
-                m.d.sync += high.eq(0)
-                with m.If(total[16] & ~high):
-                    m.d.sync += high.eq(1)
-                with m.Elif(at == self.depth - 1):
+                m.d.sync += [high.eq(total[16] & ~high), last.eq(at)]
+                with m.If(~high & (at == self.depth - 1)):
                     m.d.sync += [at.eq(0), fresh.eq(0), running.eq(fresh)]
-                with m.Else():
+                with m.Elif(~high):
                     m.d.sync += at.eq(at + 1)
                 m.next = "WATCH"
             with m.State("READ_LOW"):
