@@ -309,17 +309,16 @@ class LinkEngine(wiring.Component):
                 with m.If(receiver.frame.valid):
                     m.next = "SORT FRAME"
             with m.State("SORT FRAME"):
+                m.d.comb += changing.eq(~is_ack)
                 with m.If(is_ack):
                     m.d.comb += tx_window.ack.valid.eq(ours)
                     with m.If(tx_window.ack.ready | ~ours):
                         drop()
                         m.next = "WAIT FOR FRAME"
                 with m.Elif(is_hello):
-                    m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
                         m.next = "HEAR HELLO"
                 with m.Elif(sequenced & session.up):
-                    m.d.comb += changing.eq(1)
                     with m.If(~speaker.control):
                         m.d.comb += rx_window.look.eq(1)
                         m.next = "LOOK UP NUMBER"
