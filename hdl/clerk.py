@@ -37,8 +37,9 @@ class Clerk(wiring.Component):
 
     A :class:`.processor.Processor` does one short job after the other; its program is in
     :mod:`.clerkprogram`, its state in block RAM. A cut takes 36 clocks a track under the lock of
-    the metadata and a clear 40, where a Sequencer takes 2: a track is on slow lines for a thousand
-    times as long. With 255 tracks the lock is held for 11,000 clocks; nothing is awaited under it.
+    the metadata, 44 where a chain ends, and a clear 40, where a Sequencer takes 2: a track is on
+    slow lines for a thousand times as long. With 255 tracks the lock is held for 11,400 clocks;
+    nothing is awaited under it.
 
     An order packet or a frame about a set waits two slow ticks for its home link to have room,
     if that is up; then any other will do.

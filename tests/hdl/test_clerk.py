@@ -6,6 +6,7 @@ from firmware_model.wire import SetWord, TargetFlag, Type
 from hdl.clerk import Clerk, check_clerk
 from hdl.clerkprogram import OUTPUTS, WORDS, clerk_program, clerk_state
 from hdl.interfaces import DESCRIPTOR_WORDS, PayloadKind
+from hdl.microcode import longest
 
 from .source_bench import FOLLOWS, LIFE, SMALL, SetsRig, fields_of, places, simulate, ticks
 
@@ -226,6 +227,25 @@ def test_what_a_clerk_cannot_serve_is_refused():
     check_clerk(SMALL.replace(sets=8))
     with pytest.raises(ValueError, match="sets 9"):
         check_clerk(SMALL.replace(sets=9))
+
+
+@pytest.mark.parametrize(("tracks", "clocks"), [(1, 480), (255, 11_520)])
+def test_every_job_ends(tracks, clocks):
+    """No way through the program leads back but over ``main`` and the four loops whose turns are
+    counted here; instructions take two clocks, waits for the lock apart."""
+    program = clerk_program(SMALL)
+    turns = {"turn": SMALL.sets, "next_link": SMALL.links, "cut_track": tracks,
+             "clear_track": tracks}
+
+    def most(start, stop):
+        return longest(program, start, {stop}, turns, lambda code: 2)
+
+    assert most("cut", "unlock") <= 152 + 44 * tracks
+    assert most("clear", "unlock") <= 106 + 42 * tracks
+    assert most("main", "main") < clocks
+    del turns["next_link"]
+    with pytest.raises(RecursionError):
+        most("main", "main")
 
 
 def test_the_program_fits_its_memory():
