@@ -7,7 +7,14 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import Code, Reg, SetWord, Type
 
-from .interfaces import Descriptor, MetadataPort, RegisterPort, SourceState, header
+from .interfaces import (
+    Descriptor,
+    MetadataPort,
+    RegisterPort,
+    SourceState,
+    header,
+    quick_if_small,
+)
 from .metadata import PageAccess
 from .registers import CLOCK_BITS
 
@@ -221,8 +228,10 @@ class Reconnects(wiring.Component):
         ]
 
         # Four words of each volume and either kind.
-        m.submodules.words = words = Memory(shape=16, depth=8 << g.volume_bits, init=[],
-                                            attrs={"ram_style": "block"})
+        depth = 8 << g.volume_bits
+        m.submodules.words = words = Memory(
+            shape=16, depth=depth, init=[],
+            attrs=quick_if_small(depth, platform) or {"ram_style": "block"})
         write, read = words.write_port(), words.read_port()
         word = Signal(2)
         kind = Signal(_Kind)
