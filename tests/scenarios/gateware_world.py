@@ -21,7 +21,7 @@ from .world import GEOMETRY, ChainAnswer, Command, Reconnect, Side, Submission, 
 
 HOLD_LONG = 0xFFFF          # units of 65536 clocks: longer than any test
 POLL_OFTEN = 4              # units of 256 clocks
-TIMEOUT_SHORT = 2           # slow ticks
+TIMEOUT_SHORT = 2           # slow ticks, with the lines of GEOMETRY
 
 # Nothing has changed anywhere for so long: there is nothing left to do. Longer than a few frames
 # in both directions, shorter than most time-outs, which count as change when they come.
@@ -213,7 +213,10 @@ class GatewareWorld(World):
         self._set(Reg.POLL_INTERVAL, POLL_OFTEN if enabled else 0)
 
     def set_timeout(self, enabled: bool) -> None:
-        self._set(Reg.GROUP_TIMEOUT, TIMEOUT_SHORT if enabled else 0)
+        # Looks take longer on slower lines, and must find the board at rest between two time-outs.
+        slower = -(-GEOMETRY.host_baud * self.geometry.clock_hz
+                   // (self.geometry.host_baud * GEOMETRY.clock_hz))
+        self._set(Reg.GROUP_TIMEOUT, slower * TIMEOUT_SHORT if enabled else 0)
 
     def destage(self, set_: int) -> None:
         self._set(Reg.DESTAGE, 1 << set_)
