@@ -115,9 +115,7 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         board, g = self.board, self.geometry
-        # Amaranth resets an ECP5 without a signal that synthesis knows.
-        if g.clock_hz != board.oscillator_hz or board.chip.family == "ecp5":
-            m.submodules.clock = _Clock(board.oscillator_hz, g.clock_hz)
+        self._attach_clock(m)
         platform.get_data_memory = self._data_memory
         platform.quick_words = QUICK_WORDS[board.chip.family]
         m.d.comb += [platform.request(*name).o.eq(1) for name in board.hold_high]
@@ -144,6 +142,12 @@ class BoardTop(Elaboratable):
             led = platform.request(name, number)
             m.d.comb += (getattr(led, colour) if colour else led).o.eq(state)
         return m
+
+    def _attach_clock(self, m):
+        board, wanted = self.board, self.geometry.clock_hz
+        # Amaranth resets an ECP5 without a signal that synthesis knows.
+        if wanted != board.oscillator_hz or board.chip.family == "ecp5":
+            m.submodules.clock = _Clock(board.oscillator_hz, wanted)
 
     def _data_memory(self, memory):
         return data_memory(memory, spram=bool(self.board.chip.spram_bytes))

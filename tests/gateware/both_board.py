@@ -40,13 +40,16 @@ class _Chip(BoardTop):
     def elaborate(self, platform):
         return super().elaborate(self._pins)
 
+    def _attach_clock(self, m):
+        pass                        # the simulated board has one
+
 
 class BothBoard(BoardPorts):
     """Has the ports of :class:`sim.top.Board`; divisors, and what the channels hold at the start,
     are the bitstream's own."""
 
     def __init__(self, geometry, mutation=None):
-        self._board = replace(find("ulx3s-12f"), oscillator_hz=geometry.clock_hz, leds=())
+        self._board = replace(find("ulx3s-12f"), leds=())
         self._geometry = geometry
         super().__init__()
 
