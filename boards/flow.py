@@ -31,7 +31,6 @@ REPORT = "report.json"
 
 # nextpnr's. The first routes one connection after the other and undoes what is in its way, which
 # may take without end where a chip is crowded; the second negotiates for all of them at once.
-ROUTERS = ("router1", "router2")
 ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
 
 Say = Callable[[str], None]
@@ -235,7 +234,7 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
           say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
 
-    ``seed`` is the placer's, ``router`` one of ``ROUTERS``, by default the family's in
+    ``seed`` is the placer's, ``router`` one of nextpnr's, by default the family's in
     ``ROUTER_OF``.
 
     Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
