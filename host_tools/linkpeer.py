@@ -62,10 +62,13 @@ class _Window:
 
     tail: int = 0           # oldest unacknowledged, counted without wrapping
     entries: deque[_Entry] = field(default_factory=deque)
+    # The frame of each copy sent to which no acknowledgement has been put down yet. The other side
+    # answers them in the order sent, a copy of what it already had as well. One that the line broke
+    # stays until something sent after it is acknowledged.
+    unanswered: deque[_Entry] = field(default_factory=deque)
     order: int = 0
     newest: int = -1        # newest transmission known to have arrived
     trip: float = INITIAL_TRIP
-    quickest: float = math.inf
     tries: int = 0
     waiting_since: float = 0.0
     base: int = 0           # next number expected, 0..255
@@ -79,7 +82,8 @@ class LinkPeer:
     Session, window and acknowledgement work as ``hdl.link.LinkEngine`` describes them, with one
     addition: an acknowledgement that acknowledges nothing, from a receiver that keeps nothing out
     of turn, means that it was too busy to take a frame, so the oldest is sent again every
-    ``BUSY_RETRY`` seconds until it is taken.
+    ``BUSY_RETRY`` seconds until it is taken. The acknowledgement of a copy too many acknowledges
+    nothing either; it is told from the other by counting what has been sent.
 
     Parameters
     ----------
@@ -338,6 +342,7 @@ class LinkPeer:
         entry = _Entry(wire.to_line(frame(lseq)), state.order, now, now)
         state.order += 1
         state.entries.append(entry)
+        state.unanswered.append(entry)
         self.counters.frames_sent += 1
         return entry.line
 
@@ -347,6 +352,7 @@ class LinkPeer:
         entry.lost = entry.refused = False
         entry.again = True
         self._state.order += 1
+        self._state.unanswered.append(entry)
         self.counters.resends += 1
 
     def _on_ack(self, frame: wire.Frame, now: float) -> None:
@@ -355,11 +361,12 @@ class LinkPeer:
         if frame.fields["session"] != self._my or below > len(state.entries):
             return
         bits = frame.fields["map"]
-        progress = False
+        fresh: list[_Entry] = []
         for place, entry in enumerate(state.entries):
             if entry.acked or not (place < below or bits >> (place - below) & 1):
                 continue
-            entry.acked = progress = True
+            entry.acked = True
+            fresh.append(entry)
             if not entry.lost:
                 state.newest = max(state.newest, entry.order)
             if entry.waited:
@@ -372,13 +379,11 @@ class LinkPeer:
             else:
                 state.trip = now - entry.sent_at
                 state.tries = 0
-            state.quickest = min(state.quickest, now - entry.first_at)
-        if progress:
+        if fresh:
             state.waiting_since = now
-        elif (state.entries and not below and not bits
-              and now - state.entries[0].sent_at >= min(state.trip, state.quickest)):
-            # The receiver is alive and was too busy to take it: time-outs do not count. (An
-            # acknowledgement that comes too early for that is of a copy of an older frame.)
+            self._put_down(fresh)
+        elif not below and not bits and self._refuses_oldest():
+            # The receiver is alive and was too busy to take it: time-outs do not count.
             state.entries[0].refused = state.entries[0].waited = True
             state.waiting_since = now
             state.tries = 0
@@ -387,6 +392,21 @@ class LinkPeer:
         while state.entries and state.entries[0].acked:
             state.entries.popleft()
             state.tail += 1
+
+    def _put_down(self, fresh: list[_Entry]) -> None:
+        """Something has been acknowledged: the first copy of each has been answered, and what was
+        sent before it."""
+        unanswered = self._state.unanswered
+        firsts = {id(entry): place for place, entry in reversed(list(enumerate(unanswered, 1)))}
+        for _ in range(max(firsts.get(id(entry), 0) for entry in fresh)):
+            unanswered.popleft()
+
+    def _refuses_oldest(self) -> bool:
+        """Nothing has been acknowledged: the answer to the first copy that has none yet. Whether
+        it is one of the oldest frame."""
+        state = self._state
+        entry = state.unanswered.popleft() if state.unanswered else None
+        return bool(state.entries) and entry is state.entries[0]
 
     def _timeout(self) -> float:
         return (2 * self._state.trip + self.patience) * (1 << self._state.tries)

@@ -149,6 +149,36 @@ def bring_up(peer, now=0.0):
     peer.poll(now)
 
 
+def test_what_one_refusal_sets_going_comes_to_rest():
+    """Every copy is answered, in order, after a long trip. One is refused, and with it the frame
+    behind it; from there on each is sent once, although acknowledgements of copies too many come
+    while another frame waits for its own."""
+    peer = LinkPeer(Role.HOST, session=3)
+    bring_up(peer)
+    peer.send(Type.WRITE, tag=0)
+    peer.poll(1.0)
+    peer.feed(ack(1), 1.005)        # this one was quick
+    base, refused, now, trip = 1, False, 1.1, 0.03
+    given = {1.1: 1, 1.108: 2}      # when which frame is given to the peer
+    answers = []
+    while base < 60:
+        assert now < 30
+        if now in given:
+            peer.send(Type.WRITE, tag=given.pop(now))
+        answers += [(now + trip, frame.lseq) for frame in frames(peer.poll(now))]
+        now = max(now, min([peer.deadline(now) or now + 1, *given, *(at for at, _ in answers)]))
+        while answers and answers[0][0] <= now:
+            _, lseq = answers.pop(0)
+            if lseq == base and refused:
+                base += 1
+                if base > 2:
+                    peer.send(Type.WRITE, tag=base)
+            refused = True
+            peer.feed(ack(base), now)
+    assert peer.counters.timeouts == 0
+    assert peer.counters.resends <= 4
+
+
 def test_session_follows_the_other_sides_restart():
     line = Line()
     line.settle()
