@@ -22,7 +22,6 @@ _POLL_BITS = 24                 # 2**32 clocks: as long as anybody waits
 _SLOW_BITS = 16                 # AGE, which is compared with GROUP_TIMEOUT, is a 16-bit page word
 
 
-
 def group_timeout_reset(geometry):
     """Slow ticks without commit status after which groups are sent again.
 
@@ -43,12 +42,14 @@ _WINDOWS = {
     "volume_set": (Reg.VOLUME_SET, Reg.CHANNEL - 1),
     "channel": (Reg.CHANNEL, 2 * Reg.CHANNEL - 1),
 }
+_LOW_BITS = exact_log2(Reg.COUNTERS)     # of an address below the first window
 
 
 class Registers(wiring.Component):
     """Answers the registers below ``COUNTERS`` and passes others on to their windows.
 
-    Local registers answer 1 clock after the request, except a write to HOLD other than 0, which
+    A request reaches its window 1 clock after it is made, when it is known whose the address is.
+    Local registers answer 2 clocks after the request, except a write to HOLD other than 0, which
     answers once ``held``: from then on nothing commits. Refusals: BAD_REGISTER for an address
     that this role has not, READ_ONLY for a write to what cannot be written, BAD_VALUE for a value
     that does not fit; none changes anything.
@@ -166,9 +167,13 @@ class Registers(wiring.Component):
             self.poll_tick.eq(cycles[:exact_log2(wire.POLL_UNIT)].all()),
         ]
 
-        local = Signal(init=1)      # the address is in no window
-        for name in self._windows:
-            self._forward(m, local, getattr(self, name), *_WINDOWS[name])
+        asked = Signal()            # for a clock, so that it is known what the address is of
+        m.d.sync += asked.eq(bus.req & ~bus.ack)
+        local = Signal()            # the address is in no window
+        low = Signal()              # ... but below all of them, where there are registers
+        elsewhere = [self._forward(m, asked, getattr(self, name), *_WINDOWS[name])
+                     for name in self._windows]
+        m.d.sync += [local.eq(~Cat(elsewhere).any()), low.eq(~bus.addr[_LOW_BITS:].any())]
 
         # A local answer is prepared in one clock and given in the next.
         known = Signal()            # there is such a register
@@ -179,8 +184,9 @@ class Registers(wiring.Component):
         is_cycles = Signal()        # ... but CYCLES, which would make ``value`` change every clock
         ack, rdata, code = Signal(), Signal(32), Signal(8)
         answer = Signal()
-        m.d.comb += answer.eq(bus.req & local & ~ack)
-        write = answer & bus.we & fits
+        m.d.comb += answer.eq(asked & local & ~ack)
+        looks, write = Signal(), Signal()
+        m.d.comb += [looks.eq(answer & low & ~bus.we), write.eq(answer & low & bus.we & fits)]
 
         if self.role is Role.TARGET:
             left = Signal(_SLOW_BITS)
@@ -193,7 +199,7 @@ class Registers(wiring.Component):
             m.d.comb += self.group_timeout.eq(~self._not_timeout)
 
         takes_low, takes_high = self._count_high_cycles(m)
-        with m.Switch(bus.addr):
+        with m.Switch(bus.addr[:_LOW_BITS]):
             for address, constant in self.constants().items():
                 with m.Case(address):
                     m.d.comb += [known.eq(1), value.eq(constant)]
@@ -204,10 +210,9 @@ class Registers(wiring.Component):
             with m.Case(Reg.LIFE):
                 m.d.comb += [known.eq(1), value.eq(self.life)]
             with m.Case(Reg.CYCLES):
-                m.d.comb += [known.eq(1), is_cycles.eq(1), takes_low.eq(answer & ~bus.we)]
+                m.d.comb += [known.eq(1), is_cycles.eq(1), takes_low.eq(looks)]
             with m.Case(Reg.CYCLES_HIGH):
-                m.d.comb += [known.eq(1), value.eq(self._cycles_high),
-                             takes_high.eq(answer & ~bus.we)]
+                m.d.comb += [known.eq(1), value.eq(self._cycles_high), takes_high.eq(looks)]
             with m.Case(Reg.FREE_SLOTS):
                 m.d.comb += [known.eq(1), value.eq(self.free_slots)]
             with m.Case(Reg.LINKS_UP):
@@ -217,11 +222,10 @@ class Registers(wiring.Component):
             else:
                 self._hold_case(m, left, known, writable, value, fits, settled, write)
 
-        m.d.sync += ack.eq(0)
-        with m.If(answer & settled):
-            m.d.sync += [ack.eq(1), rdata.eq(Mux(is_cycles, cycles[:32], value)),
-                         code.eq(Code.OK)]
-            with m.If(~known):
+        m.d.sync += ack.eq(answer & settled)
+        with m.If(answer):
+            m.d.sync += [rdata.eq(Mux(is_cycles, cycles[:32], value)), code.eq(Code.OK)]
+            with m.If(~low | ~known):
                 m.d.sync += code.eq(Code.BAD_REGISTER)
             with m.Elif(bus.we & ~writable):
                 m.d.sync += code.eq(Code.READ_ONLY)
@@ -251,21 +255,22 @@ class Registers(wiring.Component):
             m.d.sync += owed.eq(1)
         return takes_low, takes_high
 
-    def _forward(self, m, local, port, low, high):
-        """Pass addresses ``low..high`` on to ``port``."""
+    def _forward(self, m, asked, port, low, high):
+        """Pass addresses ``low..high`` on to ``port``; 1 in the clock in which ``addr`` is one."""
         bus = self.bus
-        here = Signal()
+        here, within = Signal(), Signal()
         octaves = range(exact_log2(low), exact_log2(high + 1))
+        m.d.sync += within.eq(here)
         m.d.comb += [
             here.eq(Cat(bus.addr[n:] == 1 for n in octaves).any()),
-            port.req.eq(bus.req & here),
+            port.req.eq(asked & within),
             port.we.eq(bus.we),
             port.addr.eq(bus.addr),
             port.wdata.eq(bus.wdata),
         ]
-        with m.If(here):
-            m.d.comb += [local.eq(0), bus.ack.eq(port.ack), bus.rdata.eq(port.rdata),
-                         bus.code.eq(port.code)]
+        with m.If(within):
+            m.d.comb += [bus.ack.eq(port.ack), bus.rdata.eq(port.rdata), bus.code.eq(port.code)]
+        return here
 
     def _set_rate(self, m, writable, value, fits, write):
         wdata = self.bus.wdata

@@ -209,6 +209,7 @@ def test_hold_is_answered_when_commits_have_stopped():
         ctx.set(dut.bus.wdata, 3)
         ctx.set(dut.bus.we, 1)
         ctx.set(dut.bus.req, 1)
+        await ctx.tick()                # what the address is of
         for _ in range(50):
             await ctx.tick()
             assert not ctx.get(dut.bus.ack)
