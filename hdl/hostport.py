@@ -147,7 +147,16 @@ class HostPort(wiring.Component):
         probed = Signal(range(MAX_REGISTERS + 1))
         address = Signal(16)
         after = Signal(g.track_bits + 2)    # first track after those of a READ that is sound
-        m.d.sync += address.eq(reg_read.address + probed)
+        # What the frame at hand is, a clock after it is offered.
+        of_chain, known, empty, bad_count = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            of_chain.eq((event.type == Type.CHAIN) | (event.type == Type.WRITE)),
+            known.eq(Cat(event.type == request for request in _REQUESTS).any()),
+            empty.eq(event.length == 0),
+            bad_count.eq((event.type == Type.REG_READ)
+                         & ((reg_read.count == 0) | (reg_read.count > MAX_REGISTERS))),
+            address.eq(reg_read.address + probed),
+        ]
         if self.role is Role.SOURCE:
             m.d.comb += self.chain_events.payload.eq(event)
         m.d.comb += [
@@ -192,21 +201,18 @@ class HostPort(wiring.Component):
                 with m.If(self.events.valid):
                     m.next = "SORT_REQUEST"
             with m.State("SORT_REQUEST"):
-                with m.Switch(event.type):
-                    with m.Case(Type.CHAIN, Type.WRITE):
-                        self._chain(m, refuse)
-                    with m.Case(*_REQUESTS):
-                        with m.If(event.length != 0):
-                            refuse(Code.BAD_LENGTH)
-                        with m.Elif(event.type == Type.READ):
-                            m.next = "CHECK_READ"
-                        with m.Else():
-                            m.next = "USE_REGISTER"
-                    with m.Default():
-                        refuse(Code.UNKNOWN_TYPE)
-                with m.If((event.type == Type.REG_READ) & (event.length == 0)
-                          & ((reg_read.count == 0) | (reg_read.count > MAX_REGISTERS))):
+                with m.If(of_chain):
+                    self._chain(m, refuse)
+                with m.Elif(~known):
+                    refuse(Code.UNKNOWN_TYPE)
+                with m.Elif(~empty):
+                    refuse(Code.BAD_LENGTH)
+                with m.Elif(bad_count):
                     refuse(Code.BAD_VALUE)
+                with m.Elif(event.type == Type.READ):
+                    m.next = "CHECK_READ"
+                with m.Else():
+                    m.next = "USE_REGISTER"
 
             with m.State("CHECK_READ"):
                 with m.If(read.volume >= g.volumes):
