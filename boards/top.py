@@ -4,8 +4,6 @@
 from amaranth import *
 from amaranth.build import Attrs, Resource, Subsignal
 from amaranth.build import Pins as PinsOf
-from amaranth.lib import io
-from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import connect, flipped
 
 from hdl.datamem import PipelinedDataMemory
@@ -15,9 +13,10 @@ from hdl.target import Target
 from sim.channel import Channel
 from sim.top import ChannelRegisters
 
+from .clock import PllClock
 from .hub import HostHub
 
-__all__ = ["DELAY_TICKS", "QUICK_WORDS", "BoardTop", "data_memory", "pll_dividers"]
+__all__ = ["DELAY_TICKS", "QUICK_WORDS", "BoardTop", "data_memory"]
 
 # Words up to which a memory had better be made of LUTs: of a clock of 80 MHz half has gone when an
 # ECP5's block RAM answers. Beyond, the choice among so many LUTs takes as long.
@@ -26,28 +25,6 @@ QUICK_WORDS = {"ecp5": 256, "ice40": 0}
 # What a delay line inside the chip holds: 9 ms at 1 Mbaud, in one block RAM each way.
 DELAY_TICKS = 1024
 
-# nextpnr's database for the ECP5's PLL: what its phase detector and its oscillator can do.
-_PFD_HZ = (3_125_000, 400_000_000)
-_VCO_HZ = (400_000_000, 800_000_000)
-
-
-def pll_dividers(from_hz, to_hz):
-    """``(input, feedback, output)`` dividers of an ECP5 PLL, the oscillator as slow as it may be
-    in the middle of its range; ``ValueError`` if there are none."""
-    middle = sum(_VCO_HZ) // 2
-    found = []
-    for divide in range(1, 129):
-        if from_hz % divide or not _PFD_HZ[0] <= from_hz // divide <= _PFD_HZ[1]:
-            continue
-        feedback, rest = divmod(to_hz, from_hz // divide)
-        for output in range(1, 129):
-            if rest == 0 and 1 <= feedback <= 80 and _VCO_HZ[0] <= to_hz * output <= _VCO_HZ[1]:
-                found.append((divide, abs(to_hz * output - middle), (divide, feedback, output)))
-    if not found:
-        raise ValueError(f"no PLL setting makes {to_hz} Hz out of {from_hz} Hz")
-    return min(found)[2]
-
-
 def data_memory(memory, *, spram):
     """What :class:`hdl.datamem.DataMemory` asks the platform for."""
     m = Module()
@@ -55,42 +32,6 @@ def data_memory(memory, *, spram):
     m.submodules.cells = cells = kind(memory.geometry, memory.slots)
     connect(m, flipped(memory.port), cells.port)
     return m
-
-
-class _Clock(Elaboratable):
-    """The ``sync`` domain at ``to_hz``, from the platform's default clock by PLL (ECP5)."""
-
-    def __init__(self, from_hz, to_hz):
-        self._dividers = pll_dividers(from_hz, to_hz)
-        self._to_hz = to_hz
-
-    def elaborate(self, platform):
-        m = Module()
-        divide, feedback, output = self._dividers
-        clock, locked = Signal(), Signal()
-        m.submodules.pin = pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        m.submodules.pll = Instance(
-            "EHXPLLL",
-            p_CLKI_DIV=divide, p_CLKFB_DIV=feedback, p_CLKOP_DIV=output,
-            p_CLKOP_ENABLE="ENABLED", p_CLKOP_CPHASE=output // 2, p_CLKOP_FPHASE=0,
-            p_FEEDBK_PATH="CLKOP", p_PLLRST_ENA="DISABLED", p_STDBY_ENABLE="DISABLED",
-            p_DPHASE_SOURCE="DISABLED", p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB",
-            p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
-            i_CLKI=pin.i, i_CLKFB=clock, i_RST=C(0, 1), i_STDBY=C(0, 1),
-            i_PHASESEL0=C(0, 1), i_PHASESEL1=C(0, 1), i_PHASEDIR=C(1, 1),
-            i_PHASESTEP=C(1, 1), i_PHASELOADREG=C(1, 1), i_PLLWAKESYNC=C(0, 1), i_ENCLKOP=C(0, 1),
-            o_CLKOP=clock, o_LOCK=locked,
-        )
-        m.domains.sync = ClockDomain()
-        m.d.comb += ClockSignal().eq(clock)
-        platform.add_clock_constraint(clock, self._to_hz)
-        reset = ~locked
-        if platform.default_rst is not None:
-            m.submodules.reset = button = io.Buffer(
-                "i", platform.request(platform.default_rst, dir="-"))
-            reset = ~locked | button.i
-        m.submodules.synchronizer = ResetSynchronizer(reset)
-        return m
 
 
 class BoardTop(Elaboratable):
@@ -147,7 +88,7 @@ class BoardTop(Elaboratable):
         board, wanted = self.board, self.geometry.clock_hz
         # Amaranth resets an ECP5 without a signal that synthesis knows.
         if wanted != board.oscillator_hz or board.chip.family == "ecp5":
-            m.submodules.clock = _Clock(board.oscillator_hz, wanted)
+            m.submodules.clock = PllClock(board.oscillator_hz, wanted)
 
     def _data_memory(self, memory):
         return data_memory(memory, spram=bool(self.board.chip.spram_bytes))

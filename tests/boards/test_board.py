@@ -3,7 +3,7 @@
 import pytest
 
 from boards import board as boards
-from boards.top import pll_dividers
+from boards.clock import pll_dividers
 from hdl.linebank import check_shared
 
 
