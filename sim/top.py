@@ -21,7 +21,8 @@ class ChannelRegisters(wiring.Component):
     """Leads the register window of the source to the channel of the link that is addressed.
 
     ``addr`` is ``wire.CHANNEL_STRIDE * link + wire.Channel``, with or without ``Reg.CHANNEL``
-    added. A link that does not exist is answered with BAD_REGISTER in the next clock.
+    added. A request reaches its channel a clock after it is made, when it is known whose the
+    address is. A link that does not exist is answered with BAD_REGISTER 2 clocks after.
 
     Members
     -------
@@ -48,17 +49,21 @@ class ChannelRegisters(wiring.Component):
         for channel in self.channels:
             m.d.comb += [channel.we.eq(self.port.we), channel.addr.eq(self.port.addr),
                          channel.wdata.eq(self.port.wdata)]
-        refused = Signal()
-        with m.Switch(link):
-            for number, channel in enumerate(self.channels):
-                with m.Case(number):
-                    m.d.comb += [channel.req.eq(self.port.req), self.port.ack.eq(channel.ack),
-                                 self.port.rdata.eq(channel.rdata),
-                                 self.port.code.eq(channel.code)]
-            with m.Default():
-                m.d.sync += refused.eq(self.port.req & ~refused)
-                m.d.comb += [self.port.ack.eq(refused),
-                             self.port.code.eq(wire.Code.BAD_REGISTER)]
+        asked, refused, nobody = Signal(), Signal(), Signal()
+        chosen = Signal(self.links)
+        m.d.sync += [
+            asked.eq(self.port.req & ~self.port.ack),
+            chosen.eq(Cat(link == number for number in range(self.links))),
+            nobody.eq(link >= self.links),
+            refused.eq(asked & nobody & ~refused),
+        ]
+        for number, channel in enumerate(self.channels):
+            m.d.comb += channel.req.eq(asked & chosen[number])
+            with m.If(chosen[number]):
+                m.d.comb += [self.port.ack.eq(channel.ack), self.port.rdata.eq(channel.rdata),
+                             self.port.code.eq(channel.code)]
+        with m.If(nobody):
+            m.d.comb += [self.port.ack.eq(refused), self.port.code.eq(wire.Code.BAD_REGISTER)]
         return m
 
 
