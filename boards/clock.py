@@ -70,16 +70,18 @@ class Start(wiring.Component):
 
 
 class PllClock(Elaboratable):
-    """The ``sync`` domain at ``to_hz``, from the platform's default clock by PLL (ECP5)."""
+    """The ``sync`` domain at ``to_hz``, from the platform's default clock by PLL (ECP5).
+
+    Place and route is told of the rate by its ``--freq``: a gated clock has no name it keeps.
+    """
 
     def __init__(self, from_hz, to_hz):
         self._dividers = pll_dividers(from_hz, to_hz)
-        self._to_hz = to_hz
 
     def elaborate(self, platform):
         m = Module()
         divide, feedback, output = self._dividers
-        made, clock, locked = Signal(), Signal(), Signal()
+        made, gated, locked = Signal(), Signal(), Signal()
         m.submodules.pin = pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -95,15 +97,14 @@ class PllClock(Elaboratable):
         )
         m.domains.oscillator = ClockDomain(reset_less=True)
         m.submodules.start = start = DomainRenamer("oscillator")(Start())
-        m.submodules.gate = Instance("DCCA", i_CLKI=made, i_CE=start.runs, o_CLKO=clock)
+        m.submodules.gate = Instance("DCCA", i_CLKI=made, i_CE=start.runs, o_CLKO=gated)
         m.domains.sync = ClockDomain()
         m.d.comb += [
             ClockSignal("oscillator").eq(pin.i),
             start.sound.eq(locked),
-            ClockSignal().eq(clock),
+            ClockSignal().eq(gated),
             ResetSignal().eq(start.reset),
         ]
-        platform.add_clock_constraint(clock, self._to_hz)
         if platform.default_rst is not None:
             m.submodules.reset = button = io.Buffer(
                 "i", platform.request(platform.default_rst, dir="-"))

@@ -177,16 +177,24 @@ class Registers(wiring.Component):
 
         # A local answer is prepared in one clock and given in the next.
         known = Signal()            # there is such a register
-        writable = Signal()
-        fits = Signal(init=1)       # bus.wdata is a value for it
-        settled = Signal(init=1)    # what was written has taken effect
         value = Signal(32)
         is_cycles = Signal()        # ... but CYCLES, which would make ``value`` change every clock
+        settled = Signal(init=1)    # what was written has taken effect
         ack, rdata, code = Signal(), Signal(32), Signal(8)
-        answer = Signal()
-        m.d.comb += answer.eq(asked & local & ~ack)
-        looks, write = Signal(), Signal()
-        m.d.comb += [looks.eq(answer & low & ~bus.we), write.eq(answer & low & bus.we & fits)]
+        answer, looks = Signal(), Signal()
+        m.d.comb += [
+            answer.eq(asked & local & ~ack),
+            looks.eq(answer & low & ~bus.we),
+        ]
+        writable, unfit = [], []
+
+        def written(address, fits):
+            """A value for it is being written; ``fits`` tells whether ``wdata`` is one."""
+            here = Signal(name=f"is_{Reg(address).name.lower()}")
+            m.d.sync += here.eq(bus.addr[:_LOW_BITS] == address)
+            writable.append(here)
+            unfit.append(here & ~fits)
+            return answer & low & bus.we & here & fits
 
         if self.role is Role.TARGET:
             left = Signal(_SLOW_BITS)
@@ -199,37 +207,32 @@ class Registers(wiring.Component):
             m.d.comb += self.group_timeout.eq(~self._not_timeout)
 
         takes_low, takes_high = self._count_high_cycles(m)
+        readable = {address: C(constant, 32) for address, constant in self.constants().items()}
+        readable |= {Reg.GENERATION: self.generation, Reg.LIFE: self.life,
+                     Reg.FREE_SLOTS: self.free_slots, Reg.LINKS_UP: self.links_up}
+        if self._rate:
+            readable[Reg.LINK_DIVISOR] = self._set_rate(m, readable[Reg.LINK_DIVISOR], written)
+        if self.role is Role.SOURCE:
+            readable |= self._set_source(m, written)
+        else:
+            readable |= self._set_hold(m, left, written, settled)
         with m.Switch(bus.addr[:_LOW_BITS]):
-            for address, constant in self.constants().items():
+            for address, shown in readable.items():
                 with m.Case(address):
-                    m.d.comb += [known.eq(1), value.eq(constant)]
-                    if address == Reg.LINK_DIVISOR and self._rate:
-                        self._set_rate(m, writable, value, fits, write)
-            with m.Case(Reg.GENERATION):
-                m.d.comb += [known.eq(1), value.eq(self.generation)]
-            with m.Case(Reg.LIFE):
-                m.d.comb += [known.eq(1), value.eq(self.life)]
+                    m.d.comb += [known.eq(1), value.eq(shown)]
             with m.Case(Reg.CYCLES):
                 m.d.comb += [known.eq(1), is_cycles.eq(1), takes_low.eq(looks)]
             with m.Case(Reg.CYCLES_HIGH):
                 m.d.comb += [known.eq(1), value.eq(self._cycles_high), takes_high.eq(looks)]
-            with m.Case(Reg.FREE_SLOTS):
-                m.d.comb += [known.eq(1), value.eq(self.free_slots)]
-            with m.Case(Reg.LINKS_UP):
-                m.d.comb += [known.eq(1), value.eq(self.links_up)]
-            if self.role is Role.SOURCE:
-                self._source_cases(m, known, writable, value, fits, write)
-            else:
-                self._hold_case(m, left, known, writable, value, fits, settled, write)
 
         m.d.sync += ack.eq(answer & settled)
         with m.If(answer):
             m.d.sync += [rdata.eq(Mux(is_cycles, cycles[:32], value)), code.eq(Code.OK)]
             with m.If(~low | ~known):
                 m.d.sync += code.eq(Code.BAD_REGISTER)
-            with m.Elif(bus.we & ~writable):
+            with m.Elif(bus.we & ~Cat(writable).any()):
                 m.d.sync += code.eq(Code.READ_ONLY)
-            with m.Elif(bus.we & ~fits):
+            with m.Elif(bus.we & Cat(unfit).any()):
                 m.d.sync += code.eq(Code.BAD_VALUE)
         with m.If(local):
             m.d.comb += [bus.ack.eq(ack), bus.rdata.eq(rdata), bus.code.eq(code)]
@@ -272,42 +275,29 @@ class Registers(wiring.Component):
             m.d.comb += [bus.ack.eq(port.ack), bus.rdata.eq(port.rdata), bus.code.eq(port.code)]
         return here
 
-    def _set_rate(self, m, writable, value, fits, write):
+    # What can be written: each takes it, and returns what is read there.
+
+    def _set_rate(self, m, constant, written):
         wdata = self.bus.wdata
-        m.d.comb += [writable.eq(1),
-                     fits.eq((wdata >= MIN_DIVISOR) & (wdata <= MAX_DIVISOR))]
-        with m.If(self.link_divisor.any()):
-            m.d.comb += value.eq(self.link_divisor)
-        with m.If(write):
+        with m.If(written(Reg.LINK_DIVISOR, (wdata >= MIN_DIVISOR) & (wdata <= MAX_DIVISOR))):
             m.d.sync += self.link_divisor.eq(wdata)
+        return Mux(self.link_divisor.any(), self.link_divisor, constant)
 
-    def _source_cases(self, m, known, writable, value, fits, write):
-        bus = self.bus
-        with m.Case(Reg.DISCONNECTED):
-            m.d.comb += [known.eq(1), value.eq(self.disconnected)]
-        with m.Case(Reg.CREDIT):
-            m.d.comb += [known.eq(1), value.eq(self.credit)]
-        with m.Case(Reg.POLL_INTERVAL):
-            m.d.comb += [known.eq(1), writable.eq(1), value.eq(self.poll_interval),
-                         fits.eq(~bus.wdata[_POLL_BITS:].any())]
-            with m.If(write):
-                m.d.sync += self.poll_interval.eq(bus.wdata)
-        with m.Case(Reg.GROUP_TIMEOUT):
-            m.d.comb += [known.eq(1), writable.eq(1), value.eq(self.group_timeout),
-                         fits.eq(~bus.wdata[_SLOW_BITS:].any())]
-            with m.If(write):
-                m.d.sync += self._not_timeout.eq(~bus.wdata)
-        with m.Case(Reg.DESTAGE):
-            m.d.comb += [known.eq(1), writable.eq(1),
-                         fits.eq(~bus.wdata[self.geometry.sets:].any())]
-            with m.If(write):
-                m.d.comb += self.destage.eq(bus.wdata)
+    def _set_source(self, m, written):
+        wdata = self.bus.wdata
+        with m.If(written(Reg.POLL_INTERVAL, ~wdata[_POLL_BITS:].any())):
+            m.d.sync += self.poll_interval.eq(wdata)
+        with m.If(written(Reg.GROUP_TIMEOUT, ~wdata[_SLOW_BITS:].any())):
+            m.d.sync += self._not_timeout.eq(~wdata)
+        with m.If(written(Reg.DESTAGE, ~wdata[self.geometry.sets:].any())):
+            m.d.comb += self.destage.eq(wdata)
+        return {Reg.DISCONNECTED: self.disconnected, Reg.CREDIT: self.credit,
+                Reg.POLL_INTERVAL: self.poll_interval, Reg.GROUP_TIMEOUT: self.group_timeout,
+                Reg.DESTAGE: C(0)}
 
-    def _hold_case(self, m, left, known, writable, value, fits, settled, write):
-        bus = self.bus
-        with m.Case(Reg.HOLD):
-            m.d.comb += [known.eq(1), writable.eq(1), value.eq(left),
-                         fits.eq(~bus.wdata[_SLOW_BITS:].any())]
-            with m.If(write):
-                m.d.sync += left.eq(bus.wdata)
-                m.d.comb += settled.eq(~bus.wdata[:_SLOW_BITS].any() | (self.hold & self.held))
+    def _set_hold(self, m, left, written, settled):
+        wdata = self.bus.wdata
+        with m.If(written(Reg.HOLD, ~wdata[_SLOW_BITS:].any())):
+            m.d.sync += left.eq(wdata)
+            m.d.comb += settled.eq(~wdata[:_SLOW_BITS].any() | (self.hold & self.held))
+        return {Reg.HOLD: left}
