@@ -28,18 +28,37 @@ def _check(divisor_bits):
                          "clocks a bit")
 
 
-def _bit_clock(m, divisor):
-    """Counter of the clocks of a bit: from 1 to the whole part of ``divisor``, or from 0 when the
-    fractions of the bits before have added up to one clock more."""
-    fraction = Signal(FRACTION_BITS)
-    clocks = Signal(len(divisor) - FRACTION_BITS, init=1)
-    total = Signal(FRACTION_BITS + 1)
-    m.d.comb += total.eq(fraction + divisor[:FRACTION_BITS])
-    with m.If(clocks >= divisor[FRACTION_BITS:]):   # not ==: the divisor may have become less
-        m.d.sync += [fraction.eq(total), clocks.eq(~total[FRACTION_BITS])]
-    with m.Else():
-        m.d.sync += clocks.eq(clocks + 1)
-    return clocks, fraction
+class _BitClock:
+    """Counts the clocks of a bit: from 1 to the whole part of ``divisor``, or from 0 when the
+    fractions of the bits before have added up to one clock more.
+
+    What is asked of the count is known when it begins, because it is asked of the one after it:
+    a comparison lasts half a clock of a fast chip.
+    """
+
+    def __init__(self, m, divisor):
+        self._m = m
+        whole = divisor[FRACTION_BITS:]
+        self.fraction = Signal(FRACTION_BITS)
+        self.clocks = Signal(len(whole), init=1)
+        self.following = Signal(len(whole) + 1)     # count after this one, if the bit goes on
+        self.is_last = Signal()                     # clock of the bit
+        total = Signal(FRACTION_BITS + 1)
+        m.d.comb += [
+            total.eq(self.fraction + divisor[:FRACTION_BITS]),
+            self.following.eq(self.clocks + 1),
+        ]
+        m.d.sync += [
+            self.clocks.eq(self.following),
+            # Not ==: the divisor may have become less.
+            self.is_last.eq(~self.is_last & (self.following >= whole)),
+        ]
+        with m.If(self.is_last):
+            m.d.sync += [self.fraction.eq(total), self.clocks.eq(~total[FRACTION_BITS])]
+
+    def restart(self):
+        """The next clock is the first of a bit."""
+        self._m.d.sync += [self.clocks.eq(1), self.fraction.eq(0), self.is_last.eq(0)]
 
 
 class UartTx(wiring.Component):
@@ -79,8 +98,7 @@ class UartTx(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        clocks, _ = _bit_clock(m, self.divisor)
-        m.d.comb += self.tick.eq(clocks >= self.divisor[FRACTION_BITS:])
+        m.d.comb += self.tick.eq(_BitClock(m, self.divisor).is_last)
 
         # Ones follow the data into the register: the first of them is the stop bit.
         shift = Signal(8, init=0xFF)
@@ -153,22 +171,22 @@ class UartRx(wiring.Component):
         line = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
 
-        clocks, fraction = _bit_clock(m, self.divisor)
+        bit_clock = _BitClock(m, self.divisor)
         shift = Signal(8)
         count = Signal(range(10))       # bits sampled: 0 the start bit, 9 the stop bit
-        now = Signal()
-        m.d.comb += [
-            now.eq(clocks == self.divisor[FRACTION_BITS + 1:]),     # half a bit
-            self.o.payload.eq(Mux(self.framing_error, 0, shift)),
-        ]
+        now = Signal()                  # half of the bit is over
+        m.d.sync += now.eq(0)
+        m.d.comb += self.o.payload.eq(Mux(self.framing_error, 0, shift))
 
         with m.FSM():
             with m.State("WAIT FOR START"):
                 # The bit clock starts with the edge.
-                m.d.sync += [clocks.eq(1), fraction.eq(0), count.eq(0)]
+                bit_clock.restart()
+                m.d.sync += count.eq(0)
                 with m.If(~line):
                     m.next = "SAMPLE BITS"
             with m.State("SAMPLE BITS"):
+                m.d.sync += now.eq(bit_clock.following == self.divisor[FRACTION_BITS + 1:])
                 with m.If(~now):
                     pass
                 with m.Elif((count == 0) & line):
