@@ -136,7 +136,7 @@ class CobsEncoder(wiring.Component):
     A :class:`CobsWriter` with its ring in block RAM; the line reads what is released.
 
     The ring also is what keeps the line from running dry. When the writer has to wait for room,
-    at most one incomplete block of it is not yet released: ``depth - 259`` bytes are ahead of
+    at most one incomplete block of it is not yet released: ``depth - 263`` bytes are ahead of
     the line, so whatever feeds the encoder may pause for as long as those last, also between two
     frames.
 
@@ -178,20 +178,27 @@ class CobsEncoder(wiring.Component):
 
         begin = Signal(place)       # what the line reads
         used = Signal(place)
+        released = Signal(place)
         # The address runs one clock ahead of the byte on offer.
         ahead = Signal(place)
         m.d.comb += [
             used.eq(writer.end - begin),
-            writer.has_room.eq(~used[2:].all()),
-            write.addr.eq(writer.addr),
-            write.data.eq(writer.data),
-            write.en.eq(writer.en),
             ahead.eq(begin + (self.o.valid & self.o.ready)),
             read.addr.eq(ahead),
             read.en.eq(1),
             self.o.payload.eq(read.data),
         ]
-        m.d.sync += [begin.eq(ahead), self.o.valid.eq(ahead != writer.released)]
+        m.d.sync += [
+            # The room of a clock ago: eight places less are four, whatever is written meanwhile.
+            writer.has_room.eq(~used[3:].all()),
+            # Bytes are chosen in one clock and written in the next, and then let go of.
+            write.addr.eq(writer.addr),
+            write.data.eq(writer.data),
+            write.en.eq(writer.en),
+            released.eq(writer.released),
+            begin.eq(ahead),
+            self.o.valid.eq(ahead != released),
+        ]
         return m
 
 

@@ -73,7 +73,8 @@ class FrameTransmitter(wiring.Component):
     """Joins head and payload and appends the CRC.
 
     Takes all head bytes, then, if the last of them said ``more``, payload bytes up to ``last``,
-    then emits four CRC bytes. A frame once begun is always finished. Ten clocks a byte.
+    then emits four CRC bytes. A frame once begun is always finished. Eleven clocks a byte; the
+    first only takes it into a register, since a payload comes from afar.
 
     Members
     -------
@@ -100,18 +101,18 @@ class FrameTransmitter(wiring.Component):
         in_crc = Signal()
         place = Signal(2)           # CRC byte
         bit = Signal(3)
-        byte = Signal(8)            # the one that was taken last, as far as it is not in the CRC
+        found = Signal(8)
+        byte = Signal(8)            # the one at hand, as far as it is not in the CRC
         offers = Signal()
 
         with m.If(in_crc):
-            m.d.comb += [offers.eq(1), self.o.payload.data.eq(~crc.value[:8])]
+            m.d.comb += [offers.eq(1), found.eq(~crc.value[:8])]
         with m.Elif(in_payload):
-            m.d.comb += [offers.eq(self.payload.valid),
-                         self.o.payload.data.eq(self.payload.payload.data)]
+            m.d.comb += [offers.eq(self.payload.valid), found.eq(self.payload.payload.data)]
         with m.Else():
-            m.d.comb += [offers.eq(self.head.valid),
-                         self.o.payload.data.eq(self.head.payload.data)]
+            m.d.comb += [offers.eq(self.head.valid), found.eq(self.head.payload.data)]
         m.d.comb += [
+            self.o.payload.data.eq(byte),
             self.o.payload.last.eq(in_crc & (place == wire.CRC_BYTES - 1)),
             crc.bit.eq(byte[0]),
             crc.drain.eq(in_crc),
@@ -135,17 +136,20 @@ class FrameTransmitter(wiring.Component):
                                  in_crc.eq(~self.head.payload.more)]
 
         with m.FSM():
+            with m.State("FIND BYTE"):
+                m.d.sync += byte.eq(found)
+                with m.If(offers):
+                    m.next = "OFFER BYTE"
             with m.State("OFFER BYTE"):
-                m.d.comb += self.o.valid.eq(offers)
-                m.d.sync += byte.eq(self.o.payload.data)
-                with m.If(offers & self.o.ready):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
                     m.next = "SHIFT BITS"
             with m.State("SHIFT BITS"):
                 m.d.comb += crc.shift.eq(1)
                 m.d.sync += [bit.eq(bit + 1), byte.eq(byte[1:])]
                 with m.If(bit == 7):
                     go_on()
-                    m.next = "OFFER BYTE"
+                    m.next = "FIND BYTE"
         return m
 
 
@@ -177,8 +181,8 @@ class FrameReceiver(wiring.Component):
     sink : Out(PayloadSink())
         Payload while it arrives.
     keep : In(1)
-        Offer the payload of the frame whose head is at ``frame.payload`` to the sink. A frame
-        that will not become an Event need not cost the sink anything.
+        Offer the payload of the frame whose head is at ``frame.payload`` to the sink, from the
+        next clock on. A frame that will not become an Event need not cost the sink anything.
     frame : Out(stream.Signature(Received))
         Good frames. ``type``, ``lseq`` and ``header`` are already valid while the payload
         arrives (and mean nothing yet).
@@ -229,8 +233,9 @@ class FrameReceiver(wiring.Component):
             self.sink.index.eq(length),
             self.sink.type.eq(frame.type),
             self.sink.header.eq(frame.header),
-            wants_sink.eq(in_payload & self.keep & (length < self._max_payload)),
         ]
+        # Head and length stand while a byte is looked at.
+        m.d.sync += wants_sink.eq(in_payload & self.keep & (length < self._max_payload))
 
         def start_over():
             m.d.comb += [self.i.ready.eq(1), crc.clear.eq(1)]

@@ -24,7 +24,8 @@ class LinePort(wiring.Signature):
     """Line side of what passes between a line and the system behind it.
 
     Streams, payload ports and ``renew``, ``up``, ``room``, ``flushed``, ``started`` are those of
-    :class:`.link.LinkEngine`; ``counts`` has a pulse for each event of ``wire.LinkCounter``.
+    :class:`.link.LinkEngine`, but ``flushed`` and ``started`` may come a clock before ``up``
+    changes; ``counts`` has a pulse for each event of ``wire.LinkCounter``.
     ``submitted`` is word ``word`` of what ``submit`` offers (``interfaces.descriptor_word``), in
     the clock after ``asks`` at the latest: it takes much less to choose a word of each of several
     frames, and then a frame, than to do so the other way round. A LinkEngine does not look at it.

@@ -117,8 +117,8 @@ class LinkEngine(wiring.Component):
         Frames to send. Taken only when everything taken before is on its way to the line.
     room : Out(1)
         ``submit`` would be taken now. Does not depend on ``submit.valid``: for those who choose
-        among lines. It falls without a frame being taken only when the session ends, or for a
-        moment.
+        among lines. It falls before a frame is taken, and without one only when the session ends
+        (a clock after ``up``), or for a moment.
     payload : Out(PayloadPort())
         Called for each transmission of a frame whose kind is not NONE. It must keep up with the
         line on average.
@@ -133,10 +133,10 @@ class LinkEngine(wiring.Component):
     up : Out(1)
         A session is up.
     flushed : Out(1)
-        One clock: the session has ended, the transmit window was dropped. In this clock and
-        until ``up``, ``submit.ready`` is low (but see ``discard_when_down``).
+        The first clock in which ``up`` is low: the session has ended, the transmit window is
+        dropped. Until ``up``, ``submit.ready`` is low (but see ``discard_when_down``).
     started : Out(1)
-        One clock: a session has come up.
+        The first clock in which ``up`` is high: a session has come up.
     mismatch : Out(1)
         The other side's last hello has another version, role or geometry.
     frame_sent, resent, frame_received, duplicate, bad_frame, timeout, session, ack_sent : Out(1)
@@ -199,7 +199,9 @@ class LinkEngine(wiring.Component):
         connect = wiring.connect
 
         m.submodules.session = session = Session(role=self._role, fingerprint=self._fingerprint)
-        restart = Signal()
+        # The session's end and beginning become known a clock later, when ``up`` says so too: they
+        # concern half of the chip, and are found out last.
+        fallen, risen, restart = Signal(), Signal(), Signal()
         tx_window = TransmitWindow(window=self._window, **self._times)
         rx_window = ReceiveWindow(window=self._window, ordered=self._ordered)
         m.submodules.tx_window = ResetInserter(restart)(tx_window)
@@ -279,7 +281,9 @@ class LinkEngine(wiring.Component):
             receiver.keep.eq(session.up & sequenced),
             session.hello.eq(frame.header),
             session.generation.eq(self.generation),
-            session.dead.eq((tx_window.dead | renewing) & ~speaker.control & ~changing),
+            # A window that has given up does so until it is emptied.
+            session.dead.eq(((tx_window.dead & ~fallen) | renewing)
+                            & ~speaker.control & ~changing),
             rx_window.lseq.eq(frame.lseq),
             tx_window.ack.payload.base.eq(frame.lseq),
             tx_window.ack.payload.map.eq(frame.header),
@@ -301,12 +305,15 @@ class LinkEngine(wiring.Component):
                                 == session.my)
         m.d.comb += ours.eq(session.up & names_us)
 
+        # A frame is let go of while the next one is waited for.
+        m.d.sync += receiver.frame.ready.eq(0)
+
         def drop():
-            m.d.comb += receiver.frame.ready.eq(1)
+            m.d.sync += receiver.frame.ready.eq(1)
 
         with m.FSM():
             with m.State("WAIT FOR FRAME"):
-                with m.If(receiver.frame.valid):
+                with m.If(receiver.frame.valid & ~receiver.frame.ready):
                     m.next = "SORT FRAME"
             with m.State("SORT FRAME"):
                 m.d.comb += changing.eq(~is_ack)
@@ -361,13 +368,17 @@ class LinkEngine(wiring.Component):
 
         # -- session -----------------------------------------------------------------------
 
-        m.d.comb += [
+        m.d.sync += [
+            fallen.eq(session.fallen),
+            risen.eq(session.risen),
             restart.eq(session.risen | session.fallen),
+        ]
+        m.d.comb += [
             self.up.eq(session.up),
-            self.flushed.eq(session.fallen),
-            self.started.eq(session.risen),
+            self.flushed.eq(fallen),
+            self.started.eq(risen),
             self.mismatch.eq(session.mismatch),
-            self.session.eq(session.risen),
+            self.session.eq(risen),
         ]
         with m.If(speaker.hello_said):
             m.d.sync += say_hello.eq(0)
@@ -390,8 +401,6 @@ class LinkEngine(wiring.Component):
         # -- what to say -------------------------------------------------------------------
 
         connect(m, wiring.flipped(self.submit), tx_window.submit)
-        with m.If(session.fallen):
-            m.d.comb += self.submit.ready.eq(0)
         if self._discard_when_down:
             with m.If(~session.up):
                 m.d.comb += self.submit.ready.eq(1)

@@ -63,8 +63,8 @@ def check_times(patience, initial_trip, tries):
 class TransmitWindow(wiring.Component):
     """Keeps descriptors until they are acknowledged; decides what is sent next and again.
 
-    Entries are numbered by ``lseq``; ``tail <= fresh <= head``: acknowledged below ``tail``,
-    sent below ``fresh``, submitted below ``head``. A descriptor lies byte by byte in block RAM
+    Entries are numbered by ``lseq``; ``tail <= fresh``: acknowledged below ``tail``, sent below
+    ``fresh``; ``fresh`` itself is submitted if ``unsent``. A descriptor lies byte by byte in block RAM
     (the payload stays where it is and is fetched again for each transmission), its state in a
     second small memory that one machine scans, two clocks an entry: a frame lasts longer than
     any scan.
@@ -106,11 +106,12 @@ class TransmitWindow(wiring.Component):
     open : In(1)
         A session is up. Nothing is taken, offered or timed otherwise.
     submit : In(stream.Signature(Descriptor))
-        Taken (in 15 clocks) while the window has room and everything submitted before has been
+        Taken (in 16 clocks) while the window has room and everything submitted before has been
         sent at least once: whoever shares frames among lines gives the next frame to the line
         that needs it, and the line never waits for one.
     room : Out(1)
-        A descriptor would be taken now: it is for those who choose among lines.
+        A descriptor would have been taken a clock ago, and none was under way: it is for those who
+        choose among lines.
     offer : Out(1)
         There is something to send.
     pick : In(1)
@@ -183,7 +184,7 @@ class TransmitWindow(wiring.Component):
 
         tail = Signal(8)
         fresh = Signal(8)
-        head = Signal(8)
+        unsent = Signal()
         scan = Signal(8)
         order = Signal(8)                   # of the next transmission
         newest = Signal(8, init=0xFF)       # newest transmission known to have arrived
@@ -228,10 +229,20 @@ class TransmitWindow(wiring.Component):
 
         descriptor = self.submit.payload
         entry = Signal(Book)
+        submitted = Signal()
+        is_free = Signal()                  # the place behind the last entry
         has_room = Signal()
+        storing = Signal()
+        # Of a clock ago: what is submitted then waits to be sent, what is acknowledged since or
+        # has been read only makes room, and what is being read was sent, and frees no place yet.
+        m.d.sync += [
+            submitted.eq(self.submit.valid & self.open),
+            is_free.eq(((fresh + unsent - tail)[:8] != self._window)
+                       & ~(self.reading & (index(fresh + unsent) == index(self.read_lseq)))),
+            self.room.eq(self.open & has_room & ~storing),
+        ]
         m.d.comb += [
-            has_room.eq((head == fresh) & ((head - tail)[:8] != self._window)
-                        & ~(self.reading & (index(head) == index(self.read_lseq)))),
+            has_room.eq(is_free & ~unsent),
             fetch.addr.eq(Cat(self.read_place, index(self.read_lseq))),
             fetch.en.eq(1),
             self.read_data.eq(fetch.data),
@@ -240,16 +251,14 @@ class TransmitWindow(wiring.Component):
             entry.eq(recall.data),
             note.addr.eq(index(scan)),
             note.data.eq(entry),
-            self.room.eq(self.open & has_room),
-            self.offer.eq(self.open & (any_lost | (fresh != head))),
+            self.offer.eq(self.open & (any_lost | unsent)),
             self.lseq.eq(scan),
         ]
 
         # The byte is chosen in one clock and written in the next.
-        storing = Signal()
         m.d.sync += [
             store.en.eq(storing),
-            store.addr.eq(Cat(place, index(head))),
+            store.addr.eq(Cat(place, index(fresh))),
             store.data.eq(Cat(descriptor.type, C(0, 8), descriptor.header,
                               Value.cast(descriptor.kind), C(0, 5), descriptor.arg)
                           .word_select(place, 8)),
@@ -285,10 +294,10 @@ class TransmitWindow(wiring.Component):
                     m.next = "TIME OUT"
                 with m.Elif(self.pick & self.open & any_lost):
                     m.next = "SEEK LOST"
-                with m.Elif(self.pick & self.open & (fresh != head)):
+                with m.Elif(self.pick & self.open & unsent):
                     m.d.sync += scan.eq(fresh)
                     m.next = "SEND FRESH"
-                with m.Elif(self.submit.valid & self.open & has_room):
+                with m.Elif(submitted & self.open & has_room):
                     m.next = "STORE DESCRIPTOR"
 
             with m.State("STORE DESCRIPTOR"):
@@ -296,12 +305,12 @@ class TransmitWindow(wiring.Component):
                 m.d.sync += place.eq(place + 1)
                 with m.If(place == LAST_PLACE):
                     m.d.comb += self.submit.ready.eq(self.open)
-                    m.d.sync += head.eq(head + 1)
+                    m.d.sync += unsent.eq(1)
                     m.next = "WAIT FOR WORK"
 
             with m.State("SEND FRESH"):
                 grant(again=0)
-                m.d.sync += fresh.eq(fresh + 1)
+                m.d.sync += [fresh.eq(fresh + 1), unsent.eq(0)]
                 with m.If(~timing):
                     m.d.sync += [timing.eq(1), timed.eq(scan), trip.eq(0)]
                 m.next = "WAIT FOR WORK"

@@ -171,7 +171,7 @@ def transmit_window_takes_acknowledgements(bench):
     window = 4
     dut = TransmitWindow(window=window, patience=1, initial_trip=1, tries=3)
     part = bench.add(dut)
-    tail, fresh, scan = (part.tap(name) for name in ("tail", "fresh", "scan"))
+    tail, fresh, unsent, scan = (part.tap(name) for name in ("tail", "fresh", "unsent", "scan"))
     bench.held_until_taken(dut.ack, "ack_holds")
     whole = 4 * window + 5
     entries = (fresh - scan)[:3]
@@ -197,15 +197,16 @@ def transmit_window_takes_acknowledgements(bench):
     at_entry = part.ongoing("SEND LOST", "MARK ENTRY", "SWEEP ENTRY")
     bench.invariant(part.ongoing(*measures, "GIVE UP"), "in_a_state")
     bench.invariant((fresh - tail)[:8] <= window, "no_more_than_window")
-    bench.invariant((part.tap("head") - tail)[:8] <= window, "nor_submitted")
-    bench.invariant((fresh - tail)[:8] <= (part.tap("head") - tail)[:8], "sent_was_submitted")
+    bench.invariant((fresh + unsent - tail)[:8] <= window, "nor_submitted")
     bench.invariant(~scans | ((scan - tail)[:8] <= (fresh - tail)[:8]), "scan_within")
     bench.invariant(~at_entry | (scan != fresh), "scan_at_entry")
     bench.invariant(~part.ongoing("JUDGE ACK") | (scan == tail), "scan_begins")
     bench.invariant(~part.ongoing("STORE DESCRIPTOR") | (stored <= LAST_PLACE), "places")
-    bench.invariant(~part.ongoing("STORE DESCRIPTOR") | ((part.tap("head") == fresh)
-                    & ((fresh - tail)[:8] != window)), "room_to_store")
-    bench.invariant(~part.ongoing("SEND FRESH") | (fresh != part.tap("head")), "has_a_fresh_one")
+    stores = part.ongoing("STORE DESCRIPTOR")
+    bench.invariant(unsent | ~(part.tap("is_free") | stores) | ((fresh - tail)[:8] != window),
+                    "room_to_store")
+    bench.invariant(~stores | ~unsent, "one_at_a_time")
+    bench.invariant(~part.ongoing("SEND FRESH") | unsent, "has_a_fresh_one")
     bench.cover(dut.ack.valid & dut.ack.ready, "taken")
 
 

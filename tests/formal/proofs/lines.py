@@ -178,7 +178,8 @@ def transmit_window_keeps(bench):
     dut = TransmitWindow(window=window, patience=1, initial_trip=1, tries=3)
     part = bench.add(dut)
     number = bench.constant(8, "number")
-    tail, fresh, head, scan = (part.tap(n) for n in ("tail", "fresh", "head", "scan"))
+    tail, fresh, unsent, scan = (part.tap(n) for n in ("tail", "fresh", "unsent", "scan"))
+    head = (fresh + unsent)[:8]
     book = part.row("books", number[:2])
     bench.assume(dut.open, "session_is_up")
     bench.held_until_taken(dut.submit, "submit_holds")
@@ -227,8 +228,10 @@ def transmit_window_keeps(bench):
                     | (part.tap("is_acked")
                        == (from_base[7] | dut.ack.payload.map.bit_select(from_base[:5], 1))),
                     "entry_is_judged")
-    bench.invariant(~part.ongoing("STORE DESCRIPTOR")
-                    | ((head == fresh) & ((head - tail)[:8] != window)), "room_to_store")
+    stores = part.ongoing("STORE DESCRIPTOR")
+    bench.invariant(unsent | ~(part.tap("is_free") | stores) | ((fresh - tail)[:8] != window),
+                    "room_to_store")
+    bench.invariant(~stores | ~unsent, "one_at_a_time")
     bench.cover(left, "released")
     bench.cover(dut.granted & dut.again, "sent_again")
 
