@@ -185,17 +185,20 @@ class Channel(wiring.Component):
             def concerns(fault, number=number):
                 return live.directions[2 * fault + number]
 
+            # Settings have time: they come from the page, which may lie far away on the chip.
+            m.d.sync += [
+                direction.delay.eq(Mux(concerns(ChannelFault.DELAY), live.delay, 0)),
+                direction.skew.eq(Mux(concerns(ChannelFault.SKEW), live.skew, 0)),
+                direction.possible.eq(
+                    page.possible & Cat(concerns(fault) for fault in CHANCES)),
+            ]
             m.d.comb += [
                 direction.divisor.eq(self.divisor),
                 direction.tick.eq(ticker.tick),
-                direction.delay.eq(Mux(concerns(ChannelFault.DELAY), live.delay, 0)),
-                direction.skew.eq(Mux(concerns(ChannelFault.SKEW), live.skew, 0)),
                 direction.cut.eq(live.control[2 * LineFault.CUT + number]
                                  | (flapper.cut & concerns(ChannelFault.FLAP))),
                 direction.stuck_low.eq(live.control[2 * LineFault.STUCK_LOW + number]),
                 direction.stuck_high.eq(live.control[2 * LineFault.STUCK_HIGH + number]),
-                direction.possible.eq(
-                    page.possible & Cat(concerns(fault) for fault in CHANCES)),
                 page.chance_at[number].eq(direction.chance_at),
                 direction.chance.eq(page.chance[number]),
                 direction.burst_bytes.eq(live.burst_bytes),

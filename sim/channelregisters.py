@@ -185,17 +185,19 @@ class ChannelPage(wiring.Component):
                    Mux(self.bus.we, refusal, Code.OK))
 
     def _take_over(self, m, write):
-        """Settings that are needed all the time follow what is written."""
-        m.d.sync += [self.reseed.eq(0), self.reflap.eq(0)]
-        with m.If(write.en):
-            with m.Switch(write.addr):
+        """Settings that are needed all the time follow what is written, two clocks later."""
+        addr, value, written = Signal.like(write.addr), Signal.like(write.data), Signal()
+        m.d.sync += [addr.eq(write.addr), value.eq(write.data), written.eq(write.en),
+                     self.reseed.eq(0), self.reflap.eq(0)]
+        with m.If(written):
+            with m.Switch(addr):
                 for name in Live.members:
                     with m.Case(wire.Channel[name.upper()]):
-                        m.d.sync += self.live[name].eq(write.data)
+                        m.d.sync += self.live[name].eq(value)
                         if name == "seed":
                             m.d.sync += self.reseed.eq(1)
                         if name.startswith("flap"):
                             m.d.sync += self.reflap.eq(1)
                 for fault in CHANCES:
                     with m.Case(wire.Channel[fault.name]):
-                        m.d.sync += self.possible.bit_select(fault, 1).eq(write.data != 0)
+                        m.d.sync += self.possible.bit_select(fault, 1).eq(value != 0)
