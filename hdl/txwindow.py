@@ -64,8 +64,8 @@ class TransmitWindow(wiring.Component):
     """Keeps descriptors until they are acknowledged; decides what is sent next and again.
 
     Entries are numbered by ``lseq``; ``tail <= fresh``: acknowledged below ``tail``, sent below
-    ``fresh``; ``fresh`` itself is submitted if ``unsent``. A descriptor lies byte by byte in block RAM
-    (the payload stays where it is and is fetched again for each transmission), its state in a
+    ``fresh``; ``fresh`` itself is submitted if ``unsent``. A descriptor lies byte by byte in block
+    RAM (the payload stays where it is and is fetched again for each transmission), its state in a
     second small memory that one machine scans, two clocks an entry: a frame lasts longer than
     any scan.
 
