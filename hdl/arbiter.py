@@ -67,9 +67,9 @@ class RoundRobin(wiring.Component):
 class _PortArbiter(wiring.Component):
     """Gives one request/ack port to many clients, a transfer at a time.
 
-    A transfer costs one clock more than on the port itself, or two with ``req`` and ``addr``
-    ``registered``. Between transfers the shared port shows what its last client shows, without
-    ``req``.
+    A transfer costs one clock more than on the port itself, or three if it is ``registered``: then
+    ``req`` and ``addr`` pass a register, and so does the answer. Between transfers the shared port
+    shows what its last client shows, without ``req``.
     """
 
     def __init__(self, clients, signature, writers, *, registered=False):
@@ -90,12 +90,22 @@ class _PortArbiter(wiring.Component):
         port = self.port
         asks = Signal()
         addr = Signal.like(port.addr)
+        answered = Signal()
+        answers = {name: getattr(port, name) for name, member in port.signature.members.items()
+                   if member.flow is In and name != "ack"}
         if self._registered:
-            m.d.sync += [port.req.eq(asks & ~port.ack), port.addr.eq(addr)]
+            m.d.sync += [port.req.eq(asks & ~port.ack), port.addr.eq(addr),
+                         answered.eq(busy & port.ack)]
+            with m.If(busy):
+                for name, answer in answers.items():
+                    answers[name] = Signal.like(answer, name=f"last_{name}")
+                    m.d.sync += answers[name].eq(answer)
         else:
-            m.d.comb += [port.req.eq(asks), port.addr.eq(addr)]
+            m.d.comb += [port.req.eq(asks), port.addr.eq(addr), answered.eq(busy & port.ack)]
         m.d.comb += [
-            turn.requests.eq(Cat(client.req for client in self.clients)),
+            # Who is answered from a register still asks while the next one may be chosen.
+            turn.requests.eq(Cat(client.req & ~(self._registered & client.ack)
+                                 for client in self.clients)),
             turn.last.eq(owner),
         ]
 
@@ -106,13 +116,11 @@ class _PortArbiter(wiring.Component):
         with m.Elif(port.ack):
             m.d.sync += busy.eq(0)
 
-        answers = [name for name, member in port.signature.members.items()
-                   if member.flow is In and name != "ack"]
         for n, client in enumerate(self.clients):
-            m.d.comb += [getattr(client, name).eq(getattr(port, name)) for name in answers]
+            m.d.comb += [getattr(client, name).eq(answer) for name, answer in answers.items()]
             with m.If(owner == n):
                 m.d.comb += [asks.eq(busy & client.req), addr.eq(client.addr),
-                             client.ack.eq(busy & port.ack)]
+                             client.ack.eq(answered)]
         # Who only reads need not be kept out.
         for n, client in enumerate(self.clients[:self._writers]):
             with m.If(owner == n):
@@ -145,8 +153,8 @@ class MemoryArbiter(_PortArbiter):
 class RegisterArbiter(_PortArbiter):
     """Shares one :class:`RegisterPort` among ``clients``, an access at a time, round robin.
 
-    ``req`` and ``addr`` come from registers, since much is decided on them: a transfer costs two
-    clocks more than on the port itself.
+    ``req`` and ``addr`` come from registers, since much is decided on them, and the answer does,
+    since it comes from afar: a transfer costs three clocks more than on the port itself.
 
     Parameters
     ----------
