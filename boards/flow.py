@@ -29,8 +29,12 @@ from .board import Board, Chip
 MANIFEST = "farside.json"
 REPORT = "report.json"
 
-# nextpnr's. The first routes one connection after the other and undoes what is in its way, which
-# may take without end where a chip is crowded; the second negotiates for all of them at once.
+# nextpnr's. Of its placers, the one for the ECP5 lets all cells push each other apart, as charges
+# do; the other solves for the shortest wires and moves what overlaps, by turns, and left the wires
+# of the largest design a fifth slower. Of its routers, the first takes one connection after the
+# other and undoes what is in its way, which may take without end where a chip is crowded; the
+# second negotiates for all of them at once.
+PLACER_OF = {"ice40": "heap", "ecp5": "static"}
 ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
 
 Say = Callable[[str], None]
@@ -187,7 +191,7 @@ def synthesise(board: Board, folder: Path, tools: Tools) -> None:
     tools.run("yosys", ["-q", "-p", script], folder, "yosys.log")
 
 
-def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int,
+def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int, placer: str,
           router: str) -> str:
     """``top.json`` to a placed and routed design and ``top.report.json``; nextpnr's log."""
     family = board.chip.family
@@ -199,8 +203,8 @@ def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: in
     return tools.run(
         f"nextpnr-{family}",
         [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
-         "--router", router, "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
-         "--report", "top.report.json", "--detailed-timing-report"],
+         "--placer", placer, "--router", router, "--freq", f"{geometry.clock_hz / 1e6:g}",
+         "--timing-allow-fail", "--report", "top.report.json", "--detailed-timing-report"],
         folder, "nextpnr.log")
 
 
@@ -230,21 +234,23 @@ def _keep(result: report.Report, folder: Path) -> None:
 
 
 def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
-          seed: int = 1, router: str | None = None,
+          seed: int = 1, placer: str | None = None, router: str | None = None,
           say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
 
-    ``seed`` is the placer's, ``router`` one of nextpnr's, by default the family's in
-    ``ROUTER_OF``.
+    ``seed`` is the placer's, ``placer`` and ``router`` are nextpnr's, by default the family's in
+    ``PLACER_OF`` and ``ROUTER_OF``.
 
     Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
     :class:`FlowError`.
     """
     tools = tools or Tools()
+    placer = placer or PLACER_OF[board.chip.family]
     router = router or ROUTER_OF[board.chip.family]
 
     def result_of(log: str) -> report.Report:
-        return report.read(board, role, geometry, folder, log, seed=seed, router=router)
+        return report.read(board, role, geometry, folder, log, seed=seed, placer=placer,
+                           router=router)
 
     for name in ("yosys", f"nextpnr-{board.chip.family}"):
         tools.command(name)             # missing ones are named before anything is done
@@ -258,7 +264,7 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
     synthesise(board, folder, tools)
     say("placing and routing")
     try:
-        log = place(board, geometry, folder, tools, seed, router)
+        log = place(board, geometry, folder, tools, seed, placer, router)
     except FlowError as error:
         log_path = folder / "nextpnr.log"
         result = result_of(log_path.read_text() if log_path.exists() else "")

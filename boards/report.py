@@ -68,6 +68,7 @@ class Report:
     required_mhz: float
     max_mhz: float
     seed: int
+    placer: str
     router: str
     paths: tuple[Path_, ...] = ()
     parts: tuple[Part, ...] = field(default=(), repr=False)
@@ -227,7 +228,7 @@ def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> lis
 
 
 def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *, seed: int,
-         router: str) -> Report:
+         placer: str, router: str) -> Report:
     """The report of the build in ``folder``; what is not known (yet) is 0."""
     uses = _utilisation(log)
     family = board.chip.family
@@ -242,7 +243,7 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *,
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
         required_mhz=geometry.clock_hz / 1e6, max_mhz=min(speeds, default=0.0),
-        seed=seed, router=router,
+        seed=seed, placer=placer, router=router,
         paths=tuple(_paths(timing, netlist)),
         parts=parts(netlist),
     )

@@ -84,12 +84,14 @@ def show_parts(report: Report) -> None:
               help="Yosys and nextpnr as Python packages, or those on the PATH.")
 @click.option("--seed", type=int, default=1,
               help="Seed of placement: another one is another try at the frequency.")
+@click.option("--placer", type=click.Choice(["heap", "static", "sa"]),
+              help="nextpnr's placer; static on an ECP5 and heap on an iCE40 if left out.")
 @click.option("--router", type=click.Choice(["router1", "router2"]),
               help="nextpnr's router; router2 on an ECP5 and router1 on an iCE40 if left out.")
 @click.option("--parts", is_flag=True, help="Show also what each component takes.")
 @common.json_option
 def build(board: str, role: str, links: int | None, pins: str | None, out: str | None, tools: str,
-          seed: int, router: str | None, parts: bool, as_json: bool) -> None:
+          seed: int, placer: str | None, router: str | None, parts: bool, as_json: bool) -> None:
     """Build the bitstream of BOARD in a role, and say how it fits and how fast it is.
 
     Takes minutes. Fails, saying by how much, when the design does not fit or is too slow.
@@ -112,7 +114,7 @@ def build(board: str, role: str, links: int | None, pins: str | None, out: str |
 
     try:
         report = flow.build(described, role, geometry, folder, tools=flow.Tools(tools), seed=seed,
-                            router=router, say=say)
+                            placer=placer, router=router, say=say)
     except flow.MissingToolError as error:
         raise EnvironmentError_(str(error)) from error
     except flow.UnfitError as error:

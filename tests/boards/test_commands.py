@@ -63,14 +63,17 @@ def test_build_reports_and_leaves_a_bitstream(capsys, tools):
     assert (manifest["board"], manifest["role"]) == ("icebreaker", "target")
 
 
-@pytest.mark.parametrize(("arguments", "seed", "router"), [
-    ([], 1, "router1"), (["--seed", "7", "--router", "router2"], 7, "router2")])
-def test_seed_and_router_are_passed_on_and_told(capsys, tools, arguments, seed, router):
+@pytest.mark.parametrize(("arguments", "seed", "placer", "router"), [
+    ([], 1, "heap", "router1"),
+    (["--seed", "7", "--placer", "static", "--router", "router2"], 7, "static", "router2")])
+def test_how_to_place_and_route_is_passed_on_and_told(capsys, tools, arguments, seed, placer,
+                                                      router):
     code, out, _ = build(capsys, "--json", *arguments)
     assert code == 0
     found = json.loads(out)
-    assert (found["seed"], found["router"]) == (seed, router)
-    assert f"--seed {seed} --router {router} " in (tools / "arguments").read_text()
+    assert (found["seed"], found["placer"], found["router"]) == (seed, placer, router)
+    given = (tools / "arguments").read_text()
+    assert f"--seed {seed} --placer {placer} --router {router} " in given
 
 
 def test_build_says_by_how_much_it_is_too_slow(capsys, tools):

@@ -64,7 +64,7 @@ def folder(tmp_path):
 def read(folder, log=LOG):
     board = boards.find("icebreaker")
     return report.read(board, "target", board.geometry("target"), folder, log, seed=1,
-                       router="router1")
+                       placer="heap", router="router1")
 
 
 def test_says_by_how_much_it_does_not_fit(folder):
