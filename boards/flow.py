@@ -148,6 +148,10 @@ NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %
 # domain begins with a reset, which sets every state.
 _RECODE_STATES = "setattr -unset init w:*fsm_state"
 
+# Of its own accord it gives a flip-flop to each state only of machines with less than 32. The
+# larger ones are where the most LUTs are one behind the other.
+_SPREAD_STATES = 'setattr -set fsm_encoding "one-hot" w:*fsm_state'
+
 # Comparing with a constant takes fewer LUTs than a carry chain has bits, and with a power of two
 # no more than a look at the bits above, which only ``-fine`` sees.
 _COMPARE_IN_LUTS = ("opt_expr; opt_clean; opt -nodffe -nosdff; wreduce; opt_expr -fine; "
@@ -174,8 +178,8 @@ _SYNTHESIS = {
              f"{_COMPARE_IN_LUTS}; "
              f"synth_ice40 -top {{top}}{{device}} {_FEW_ENABLES} -run coarse:map_luts; "
              f"{_MAP_TO_LUTS}; synth_ice40 -top {{top}}{{device}} -run map_cells:",
-    "ecp5": f"{_RECODE_STATES}; synth_ecp5 -top {{top}} -abc9 -run begin:map_luts; "
-            f"{_MAP_FOR_SPEED}; synth_ecp5 -top {{top}} -abc9 -run map_cells:",
+    "ecp5": f"{_RECODE_STATES}; {_SPREAD_STATES}; "
+            f"synth_ecp5 -top {{top}} -abc9 -run begin:map_luts; {_MAP_FOR_SPEED}; synth_ecp5 -top {{top}} -abc9 -run map_cells:",
 }
 
 
