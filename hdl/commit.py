@@ -21,7 +21,7 @@ class CommitEngine(wiring.Component):
     metadata lock: for every track the staged slot becomes the visible one and the old slot is
     freed; then the set's number of chains grows, and PART, the number of the group's chains that
     are visible. With the last chain PART and the group's record are cleared and ``DONE`` grows, and
-    the set is looked at again. Holds last 2 clocks a track and at most 20 more.
+    the set is looked at again. Holds last 3 clocks a track and at most 20 more.
 
     A reset may come in any clock. Before the first swap of a chain the set's page says what is
     about to be done: group (SENT), first track (FIRST), tracks left and PART (TAIL), chains so far
@@ -175,12 +175,16 @@ class CommitEngine(wiring.Component):
                 with m.If(self.free.ready | self.finish):
                     m.d.comb += [meta.state_we.eq(state.staged), self.track.eq(1)]
                     m.d.sync += [count.eq(count - 1), cursor.eq(link.next)]
-                    m.next = "READ_TRACK"
+                    m.next = "NEXT_TRACK"
                     with m.If(link.end_of_chain | (count == 1)):
                         m.next = "READ_CHAINS"
                         with m.If(repeats != 0):
                             m.d.sync += repeats.eq(repeats - 1)
                             m.next = "END_CHAIN"
+            with m.State("NEXT_TRACK"):
+                # A list may name a track twice in a row: its state cannot be read back sooner.
+                lock()
+                m.next = "READ_TRACK"
             with m.State("READ_CHAINS"):
                 m.d.comb += pages.look(SetWord.ACKED_LOW)
                 m.next = "COUNT_CHAIN"

@@ -189,8 +189,9 @@ class MetadataPort(wiring.Signature):
 
     Raise ``req`` and wait for ``gnt``; from that clock on the four memories are this client's
     until it lowers ``req`` (``gnt`` falls with it, in the same clock). Each memory has one
-    address for reading and writing; what is read is valid in the next clock; the clock after a
-    write reads nothing. So a read-modify-write can never meet another one.
+    address for reading and writing; what is read is valid in the next clock. What is written can be
+    read from the clock after the next one on: a look at the same word in the clock of the write, or
+    in the next one, reads anything. So a read-modify-write can never meet another one.
 
     ``page_addr`` is the set above, the word (5 bits, ``wire.SetWord``) below.
     """

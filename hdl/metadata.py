@@ -153,16 +153,19 @@ class Metadata(wiring.Component):
             # What is read is mostly decided on at once.
             m.submodules[name] = memory = Memory(
                 shape=shape, depth=depth, init=[], attrs=quick_if_small(depth, platform))
-            write = memory.write_port()
-            # Read and write share one address and never happen in the same clock.
+            # Nobody reads a word for good in the clock in which it is written.
             read = memory.read_port()
+            write = memory.write_port()
             m.d.comb += [
                 # A register chooses; only what has an effect waits for the client's ``req``.
-                write.addr.eq(share(f"{name}_addr", granted)),
-                read.addr.eq(write.addr),
+                read.addr.eq(share(f"{name}_addr", granted)),
+                read.en.eq(held.any()),
+            ]
+            # A clock later: whether something is written is decided on what has just been read.
+            m.d.sync += [
+                write.addr.eq(read.addr),
                 write.data.eq(share(f"{name}_wdata", granted)),
                 write.en.eq(share(f"{name}_we", held)),
-                read.en.eq(held.any() & ~write.en),
             ]
             for port in ports:
                 m.d.comb += getattr(port, f"{name}_rdata").eq(read.data)

@@ -606,9 +606,8 @@ class Sequencer(wiring.Component):
             m.d.comb += pages.put(SetWord.DONE, oldest)
             m.next = "PASS_SENT"
         with m.State("PASS_SENT"):
-            with m.If(sent == done[:len(sent)]):        # it was to be sent again
-                m.d.comb += pages.put(SetWord.SENT, oldest)
-            m.d.comb += meta.req.eq(1)
+            again = sent == done[:len(sent)]            # it was to be sent once more
+            m.d.comb += [*pages.put(SetWord.SENT, oldest), meta.page_we.eq(again)]
             m.next = "READ_ACKED_LOW"
         with m.State("READ_ACKED_LOW"):
             m.d.comb += pages.look(SetWord.ACKED_LOW)

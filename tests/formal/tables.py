@@ -2,7 +2,8 @@
 
 Nothing is stored. What a read returns is free, but the same for the same address as long as the
 lock is held and nothing is written; so a proof covers tables of any contents, and needs no
-memories. Words that a claim is about are remembered (:meth:`Tables.remember`).
+memories. What is written cannot be read in the next clock: then anything may come. Words that a
+claim is about are remembered (:meth:`Tables.remember`).
 """
 
 from amaranth import *
@@ -42,7 +43,8 @@ class Tables:
             given = bench.free(rdata.shape(), f"{name}_given")
             m.d.comb += rdata.eq(given)
             value = Value.cast(given)
-            looked = meta.gnt & ~we
+            written = bench.past(meta.gnt & we) & (addr == bench.past(addr))
+            looked = meta.gnt & ~we & ~written
             same = bench.past(looked) & bench.past(looked, 2) & (
                 bench.past(addr) == bench.past(addr, 2))
             bench.assume(~same | (value == bench.past(value)), f"{name}_read_again_is_the_same")

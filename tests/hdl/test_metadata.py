@@ -161,17 +161,22 @@ def test_lock_takes_turns():
     assert order[3:15] == order[:3] * 4
 
 
-def test_clock_after_a_write_reads_nothing_new():
-    """Single port: the answer to the read before stays while a write goes on."""
-    dut = Metadata(SMALL, SourceState(SMALL), 1)
-    port = dut.clients[0]
+def test_what_is_written_is_read_from_the_clock_after_the_next_on():
+    """By the one who wrote it, or by whoever has the lock as soon as can be."""
+    dut = Metadata(SMALL, SourceState(SMALL), 2)
+    port, other = dut.clients
 
     async def bench(ctx):
         await lock(ctx, port)
-        before = await read(ctx, port, "page", 3)
+        await read(ctx, port, "page", 3)
         await write(ctx, port, "page", 3, 77)
-        assert ctx.get(port.page_rdata) == before
+        assert await read(ctx, port, "page", 4) == 0
         assert await read(ctx, port, "page", 3) == 77
+        ctx.set(other.req, 1)
+        await write(ctx, port, "page", 3, 78)
+        ctx.set(port.req, 0)
+        await until(ctx, other.gnt)
+        assert await read(ctx, other, "page", 3) == 78
 
     simulate(dut, bench)
 

@@ -22,7 +22,7 @@ from ..tables import Tables
           "track that is not staged. While held, nothing is locked. This is about cold starts; "
           "resets that interrupt a commit are tried in tests/hdl/test_targetcore.py.",
     rule="I6, I7, R14, R19, R21",
-    method=Induction(4),
+    method=Induction(5),
     sizes="2 sets, 2 groups in flight, any tables",
     faults={
         "any complete group commits": Mutation.SEQUENCE_NOT_CHECKED,
@@ -103,7 +103,7 @@ def commit_order(bench):
     left = part.tap("count")
     recording = part.ongoing("READ_PART", "BEGIN_CHAIN", "RECORD_CHAINS_LOW", "READ_HIGH",
                              "RECORD_CHAINS_HIGH", "RECORD_PLACE", "RECORD_GROUP", "RECORD_CHAIN")
-    walking = recording | part.ongoing("READ_TRACK", "SWAP_SLOTS")
+    walking = recording | part.ongoing("READ_TRACK", "SWAP_SLOTS", "NEXT_TRACK")
     ended = part.ongoing("CLEAR_RECORD", "END_CHAIN") & (left == 0)     # DONE has grown
     ending = ~ended & part.ongoing("READ_CHAINS", "COUNT_CHAIN", "READ_CHAINS_HIGH",
                                    "CARRY_CHAINS", "WRITE_PART", "CLEAR_RECORD", "END_CHAIN")

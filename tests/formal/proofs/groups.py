@@ -55,6 +55,8 @@ class GroupBench:
         read_sent = tables.reads["page"] & bench.past(self.at(SetWord.SENT))
         bench.assume(~read_sent | ((meta.page_rdata - self.done)[:16] <= g.groups_in_flight),
                      "sent_in_bounds")
+        bench.assume(~(read_sent & part.ongoing("READ_ACKED_LOW"))
+                     | (meta.page_rdata == self.known[SetWord.SENT]), "sent_stays_as_well")
 
         locked = ~part.ongoing(*UNLOCKED)
         bench.invariant(~locked | tables.held_before, "lock_is_held")
