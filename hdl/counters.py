@@ -61,10 +61,10 @@ class Counters(wiring.Component):
     """32-bit wrapping counters; adding is one clock and never refused.
 
     Every counter has its lowest bits in flip-flops, where events are counted. A scan goes through
-    the memory and brings each up to the lowest bits as they are by then: 2 clocks a counter, with
+    the memory and brings each up to the lowest bits as they are by then: 3 clocks a counter, with
     at most one bus access (3 clocks) between two. It runs from the first event until a round after
-    the last. So one counter is visited every ``max_gap`` clocks: 5 a counter, 240 with two links.
-    (It takes 2 more to carry from the low half of a counter to the high one; that is one time in
+    the last. So one counter is visited every ``max_gap`` clocks: 6 a counter, 288 with two links.
+    (It takes 3 more to carry from the low half of a counter to the high one; that is one time in
     65,536.) **No event is lost** if less than ``2**pending`` gathers in that time. With the
     default of 2 bits that is three events: frames are at least 700 clocks apart.
 
@@ -89,7 +89,7 @@ class Counters(wiring.Component):
         Bit n: link n has no session.
     bus : In(RegisterPort())
         Registers ``COUNTERS`` and ``LINK_COUNTERS`` (full addresses). Read only. Answers after 2
-        to 6 clocks.
+        to 7 clocks.
     """
 
     def __init__(self, geometry, tallies):
@@ -99,7 +99,7 @@ class Counters(wiring.Component):
         self.geometry = geometry
         self.tallies = dict(tallies)
         self.depth = _LINK_BASE + _PER_LINK * geometry.links
-        self.max_gap = 5 * self.depth
+        self.max_gap = 6 * self.depth
         super().__init__({
             "add": In(data.StructLayout({c.name.lower(): t.amount
                                          for c, t in self.tallies.items()})),
@@ -148,6 +148,7 @@ class Counters(wiring.Component):
                      there.eq(Mux(high, 0, Cat(mask)))]
         # The lowest bits become ``newest``. Those above grow by one if the ones in memory were
         # higher, which is a carry; bits that are not there let it pass. A high half grows by one.
+        old = Signal(wide + 16)             # a memory's output comes too late to be added to
         total = Signal(17)
         passed = Signal(wide + 17)
         low = Signal(16)                    # of the counter that is read over the bus
@@ -155,12 +156,13 @@ class Counters(wiring.Component):
             word.eq(Mux(high, last, at)),
             read.addr.eq(Cat(high, word)),
             write.addr.eq(Cat(high, word)),
-            passed.eq(Cat((read.data[:wide] & there) | high.replicate(wide), read.data | there)
-                      + Cat(~newest, C(0, 16))),
+            passed.eq(old + Cat(~newest, C(0, 16))),
             total.eq(passed[wide:]),
             write.data.eq((total & ~Cat(there, C(0, 16 - wide))) | newest),
             self.bus.rdata.eq(Cat(low, read.data)),
         ]
+        m.d.sync += old.eq(Cat((read.data[:wide] & there) | high.replicate(wide),
+                               read.data | there))
 
         known, place = self._decode(m)
         answered = Signal()                 # let the scan take a step before the next bus access
@@ -171,7 +173,9 @@ class Counters(wiring.Component):
                     m.d.comb += read.addr.eq(Cat(C(0, 1), place))
                     m.next = "READ_LOW"
                 with m.Elif(fresh | running | high):
-                    m.next = "BRING_UP"
+                    m.next = "TAKE_OLD"
+            with m.State("TAKE_OLD"):
+                m.next = "BRING_UP"
             with m.State("BRING_UP"):
                 m.d.comb += write.en.eq(1)
                 m.d.sync += [high.eq(total[16] & ~high), last.eq(at)]

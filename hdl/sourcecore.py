@@ -27,7 +27,7 @@ from .writeset import SinkRouter
 __all__ = ["SourceCore"]
 
 # How often each can happen between two visits of the counters' scan, at most 192 clocks with
-# eight links: walks count a track in 2 or 3 clocks, cuts and clears take at least 16 each, and a
+# four links: walks count a track in 2 or 3 clocks, cuts and clears take at least 16 each, and a
 # link needs at least 15 for a descriptor. What counts clocks counts one a clock. A frame to be
 # rejected lasts longer than all of them: one or two of each link.
 _TALLIES = {
@@ -49,6 +49,8 @@ _TALLIES = {
     Counter.LOOKUP_CLOCKS: Tally(pending=8),
 }
 
+# With more, up to eight, at most 288 clocks; only what counts clocks can get that far.
+_TALLIES_OF_MANY = _TALLIES | {Counter.DISPATCH_CLOCKS: Tally(pending=9)}
 
 # A clerk has none of the faults of the machines that it stands for.
 _OF_MACHINES = {
@@ -93,7 +95,8 @@ class SourceCore(Core):
                              "lines: its clerk has none")
         super().__init__(
             geometry, Role.SOURCE, state=SourceState(geometry), slots=geometry.source_slots,
-            kept=_KEPT, tallies=_TALLIES, channel=channel, mutation=mutation, lines=lines, members={
+            kept=_KEPT, tallies=_TALLIES if geometry.links <= 4 else _TALLIES_OF_MANY,
+            channel=channel, mutation=mutation, lines=lines, members={
                 "destaging": Out(geometry.sets),
                 "disconnected": Out(8),
                 "fault": Out(1),

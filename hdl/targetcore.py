@@ -18,8 +18,8 @@ from .system import Core
 
 __all__ = ["TargetCore"]
 
-# A chain takes at least 8 clocks to commit and a track 2, so some 50 tracks or a dozen chains at
-# most gather between two visits of the counters' scan.
+# A chain takes at least 8 clocks to commit and a track 3, so at most 96 tracks or 36 chains gather
+# between two visits of the counters' scan.
 _TALLIES = {
     Counter.CHAINS: Tally(pending=6),
     Counter.COMMANDS: Tally(pending=8),
@@ -73,9 +73,7 @@ class TargetCore(Core):
             return ResetInserter(parts.restart)(part)
 
         # A register, since so much hangs on it; the follower still holds the lock.
-        leaves = Signal()
-        m.d.sync += leaves.eq(follower.new_life)
-        m.d.comb += parts.restart.eq(leaves)
+        m.d.sync += parts.restart.eq(follower.new_life)
         m.submodules.receiver = restarting(receiver)
         m.submodules.follower = restarting(follower)
         m.submodules.commit = restarting(commit)
@@ -86,11 +84,11 @@ class TargetCore(Core):
         for n, (link, writer) in enumerate(zip(self.links, writers, strict=True)):
             m.submodules[f"writer_{n}"] = restarting(writer)
             connect(m, flipped(link.sink), writer.sink)
-            self._leave_old_life(m, link, receiver.events[n], leaves & renewing)
+            self._leave_old_life(m, link, receiver.events[n], parts.restart & renewing)
             connect(m, flipped(link.submit), status.submit[n])
             m.d.comb += [
                 link.payload.bytes.valid.eq(0),     # commit status has no payload
-                link.renew.eq(leaves & renewing),
+                link.renew.eq(parts.restart & renewing),
                 receiver.slot[n].eq(writer.slot),
                 receiver.slot_valid[n].eq(writer.slot_valid),
                 writer.take.eq(receiver.take[n]),

@@ -23,7 +23,7 @@ async def add(ctx, signal, amount=1):
 
 def test_random_bursts_within_the_promised_spacing():
     dut = Counters(SMALL, {Counter.CHAINS: Tally(), Counter.COMMANDS: Tally(8, 12),
-                           Counter.DISPATCH_CLOCKS: Tally(1, 7)})
+                           Counter.DISPATCH_CLOCKS: Tally(1, 8)})
     rng = seeded(11)
     expected = dict.fromkeys(("chains", "commands", "dispatch_clocks"), 0)
     link_expected = [[0] * len(LinkCounter) for _ in range(SMALL.links)]
