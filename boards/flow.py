@@ -179,7 +179,8 @@ _SYNTHESIS = {
              f"synth_ice40 -top {{top}}{{device}} {_FEW_ENABLES} -run coarse:map_luts; "
              f"{_MAP_TO_LUTS}; synth_ice40 -top {{top}}{{device}} -run map_cells:",
     "ecp5": f"{_RECODE_STATES}; {_SPREAD_STATES}; "
-            f"synth_ecp5 -top {{top}} -abc9 -run begin:map_luts; {_MAP_FOR_SPEED}; synth_ecp5 -top {{top}} -abc9 -run map_cells:",
+            f"synth_ecp5 -top {{top}} -abc9 -run begin:map_luts; {_MAP_FOR_SPEED}; "
+            "synth_ecp5 -top {top} -abc9 -run map_cells:",
 }
 
 
