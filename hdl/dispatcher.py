@@ -74,7 +74,7 @@ class Dispatcher(wiring.Component):
         A word of each; see :class:`.line.LinePort`.
     meta : Out(MetadataPort)
     dispatched : Out(1)
-        Pulse: a track was handed to a link.
+        Pulse: a track was handed to a link, a clock ago.
     walking : Out(1)
         The lock is held.
     """
@@ -136,7 +136,11 @@ class Dispatcher(wiring.Component):
         choice, chosen = self._choose_link(m, set_, order, patient, link)
         self._frame(m, set_, epoch, gseq, count, index, slot, order, control)
 
+        taken = Signal()                # by its link, in the clock before
+        m.d.sync += taken.eq(Cat(submit.valid & submit.ready for submit in self.submit).any())
+
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
         with m.FSM():
             with m.State("AWAIT_WORK"):
                 m.d.sync += [restart.eq(0), control.eq(self.control.valid)]
@@ -202,21 +206,19 @@ class Dispatcher(wiring.Component):
                     m.next = "AWAIT_WORK"
             with m.State("OFFER_FRAME"):
                 up = Signal()
-                taken = Signal()
                 m.d.comb += up.eq(self.up.bit_select(link, 1))
                 for n, submit in enumerate(self.submit):
-                    with m.If(link == n):
-                        m.d.comb += [submit.valid.eq(up), taken.eq(submit.ready & up)]
+                    m.d.comb += submit.valid.eq((link == n) & up & ~taken)
                 with m.If(control & (taken | ~up)):
                     m.d.comb += self.control.ready.eq(1)
                     m.next = "AWAIT_WORK"
-                with m.Elif(~up):
-                    m.next = "AWAIT_LINK"
                 with m.Elif(taken & order):
                     m.next = "LOCK_TO_MOVE_ON"
                 with m.Elif(taken):
                     m.d.comb += self.dispatched.eq(1)
                     m.d.sync += [index.eq(following), left.eq(left - 1)]
+                    m.next = "AWAIT_LINK"
+                with m.Elif(~up):
                     m.next = "AWAIT_LINK"
 
             # -- the group has been handed over whole
@@ -248,6 +250,8 @@ class Dispatcher(wiring.Component):
         g = self.geometry
         before_home = Signal(range(g.links))
         chosen = Signal()
+        room = Signal(g.links)          # a clock ago, which is after a frame was taken
+        m.d.sync += room.eq(self.room)
         with m.Switch(set_):
             for s in range(g.sets):
                 with m.Case(s):
@@ -255,9 +259,9 @@ class Dispatcher(wiring.Component):
         last_track = self._rotate(m, self.dispatched, link)
         m.submodules.link_turn = turn = RoundRobin(g.links)
         m.d.comb += [
-            turn.requests.eq(Mux(order & patient, self.up, self.room & self.up)),
+            turn.requests.eq(Mux(order & patient, self.up, room & self.up)),
             turn.last.eq(Mux(order, before_home, last_track)),
-            chosen.eq(turn.valid & self.room.bit_select(turn.next, 1)),
+            chosen.eq(turn.valid & room.bit_select(turn.next, 1)),
         ]
         return turn.next, chosen
 

@@ -117,7 +117,8 @@ class SourceCore(Core):
         m.submodules.poller = poller = Poller()
         m.submodules.status = status = StatusFilter(g)
         mirror = self._employ_clerk if self._lines == "shared" else self._build_machines
-        mirror = mirror(m, registers=parts.registers, chain=chain)
+        started = Signal()              # some link has, a clock ago
+        mirror = mirror(m, registers=parts.registers, chain=chain, started=started)
         walkers = self._provide_payloads(m)
         free_list, host_port, registers = parts.free_list, parts.host_port, parts.registers
 
@@ -161,10 +162,13 @@ class SourceCore(Core):
             self.fault.eq(mirror.fault),
         ]
 
-        # A clock later: it is decided on what the metadata show, and the lock is held meanwhile.
+        # A clock later: it is decided on what the metadata show, and the lock is held meanwhile;
+        # and links come to such conclusions late in a clock.
         m.d.sync += [
             reconnects.reconnect.eq(mirror.reconnect),
             reconnects.reconnect_index.eq(mirror.reconnect_index),
+            mirror.link_lost.eq(Cat(link.flushed for link in self.links).any()),
+            started.eq(Cat(link.started for link in self.links).any()),
         ]
 
         # -- links --------------------------------------------------------------------------
@@ -174,7 +178,6 @@ class SourceCore(Core):
             mirror.life.eq(self._life),
             mirror.slow_tick.eq(registers.slow_tick),
             mirror.group_timeout.eq(registers.group_timeout),
-            mirror.link_lost.eq(Cat(link.flushed for link in self.links).any()),
             mirror.use.eq(volumes.use | parts.warm.replicate(g.sets)),
             chain.finish.eq(parts.finish),
             parts.finished.eq(chain.finished),
@@ -213,7 +216,7 @@ class SourceCore(Core):
                    *(walker.meta for walker in walkers)]
         return lockers, [writer.memory], [walker.memory for walker in walkers]
 
-    def _build_machines(self, m, *, registers, chain):
+    def _build_machines(self, m, *, registers, chain, started):
         """What mirrors the sets: four machines, each on its own.
 
         Returns their inputs, outputs and counts as those of a :class:`.clerk.Clerk`, and who of
@@ -233,7 +236,7 @@ class SourceCore(Core):
             liaison.life.eq(sequencer.life),
             liaison.request.eq(sequencer.request),
             liaison.resyncing.eq(sequencer.resyncing),
-            liaison.ask.eq(Mux(Cat(link.started for link in self.links).any(), ~0, resync.ask)),
+            liaison.ask.eq(Mux(started, ~0, resync.ask)),
             liaison.forget.eq(sequencer.lost),
             resync.start.eq(sequencer.scan),
             resync.chain_open.eq(chain.chain_open),
@@ -257,13 +260,13 @@ class SourceCore(Core):
             resync_track=resync.track,
             lockers=[sequencer.meta, liaison.meta, resync.meta, dispatcher.meta])
 
-    def _employ_clerk(self, m, *, registers, chain):
+    def _employ_clerk(self, m, *, registers, chain, started):
         """The same by one processor; its frames are read word by word."""
         m.submodules.clerk = clerk = Clerk(self.geometry)
         m.d.comb += [
             clerk.tick.eq(registers.poll_tick),
             clerk.chain_open.eq(chain.chain_open),
-            clerk.link_started.eq(Cat(link.started for link in self.links).any()),
+            clerk.link_started.eq(started),
             # All lines show the same: they are one engine's.
             clerk.asks.eq(self.links[0].asks),
             clerk.word.eq(self.links[0].word),

@@ -93,9 +93,9 @@ def dispatcher_sends_what_was_cut(bench):
         m.d.sync += [following.eq(meta.link_rdata.next), slot.eq(meta.state_rdata.slot)]
     with m.If(looked_again):
         m.d.sync += seen.eq(still_next & ~rewound)
-    with m.If(tracks):
+    with m.If(bench.past(tracks)):
         m.d.sync += [sent.eq(sent + 1), index.eq(following)]
-    with m.If(orders):
+    with m.If(bench.past(orders)):
         m.d.sync += ordered.eq(1)
     with m.If(dut.notice.valid & dut.notice.rewound & (dut.notice.set == set_)):
         m.d.sync += rewound.eq(1)
@@ -103,6 +103,7 @@ def dispatcher_sends_what_was_cut(bench):
         m.d.sync += rewound.eq(0)
 
     bench.prove(~(takes[0] & takes[1]), "one_link_a_frame")
+    bench.prove(~handed | ~bench.past(handed), "counted_before_the_next")
     for n, submit in enumerate(dut.submit):
         bench.prove(~submit.valid | dut.up[n], f"link_{n}_is_up")
     says = data.View(header(Type.DATA), frame.header)
@@ -117,7 +118,7 @@ def dispatcher_sends_what_was_cut(bench):
     bench.prove(~orders | ((sent == count) & ~ordered & (packet.count == count)
                            & (frame.kind == PayloadKind.ORDER)
                            & (frame.arg == Cat(gseq, set_))), "packet_after_all_tracks")
-    bench.prove(dut.dispatched == tracks, "dispatched_counts_tracks")
+    bench.prove(dut.dispatched == bench.past(tracks), "dispatched_counts_tracks")
     writes = tables.writes["page"]
     bench.prove(~tables.writes_unlocked, "writes_under_the_lock_only")
     bench.prove(~writes | ((meta.page_addr == page(set_, SetWord.SENT))
