@@ -65,7 +65,8 @@ class ChainProcessor(wiring.Component):
     events : In(stream.Signature(Event))
         CHAIN and WRITE, in their order on the line.
     sink : In(PayloadSink())
-        Payload of CHAIN. It waits while a CHAIN event is being judged.
+        Payload of CHAIN. It waits while a CHAIN event is being judged; in the clock in which that
+        is first offered nothing may come.
     new_session : In(1)
         Pulse: the host line has a new session.
     status : Out(stream.Signature(Descriptor))
@@ -131,11 +132,6 @@ class ChainProcessor(wiring.Component):
         event = self.events.payload
         chain = data.View(header(Type.CHAIN), event.header)
         write = data.View(header(Type.WRITE), event.header)
-        is_chain = Signal()
-        m.d.comb += [
-            is_chain.eq(event.type == Type.CHAIN),
-            write_set.hold.eq(self.events.valid & is_chain),
-        ]
 
         # The open chain, or the one being judged.
         tag = Signal(16)
@@ -185,6 +181,7 @@ class ChainProcessor(wiring.Component):
                                 fence & ~(1 << comparator.set)))
 
         # What a frame is, known in the clock after it is seen: it waits for that.
+        is_chain = Signal()
         misfit = Signal()                               # CHAIN: other than ``count`` entries came
         empty = Signal()
         too_long = Signal()
@@ -194,6 +191,8 @@ class ChainProcessor(wiring.Component):
         completes = Signal()                            # the chain has all its commands then
         room = Signal(range(g.source_slots + 2))        # free slots, and the one in hand
         m.d.sync += [
+            is_chain.eq(event.type == Type.CHAIN),
+            write_set.hold.eq(self.events.valid & (event.type == Type.CHAIN)),
             misfit.eq(~holds_entries(event.length, chain.count)),
             empty.eq(chain.count == 0),
             too_long.eq(chain.count > g.chain_limit

@@ -67,7 +67,8 @@ class WriteSet(wiring.Component):
     is open, harms nothing. Entries beyond ``chain_limit`` are dropped; the consumer must
     refuse such a chain by its count.
 
-    The first entry of the worst kind of fault is remembered from the frame's first byte on.
+    The first entry of the worst kind of fault is remembered from the frame's first byte on. What
+    follows from a byte is there two clocks after it.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ class WriteSet(wiring.Component):
     sink : In(PayloadSink())
         CHAIN payload. Takes a byte a clock, but none while ``hold``.
     hold : In(1)
-        The arrived write set is being judged and must not change.
+        The arrived write set is being judged and must not change: from the clock before ``swap``
+        on at least.
     fault : Out(write_set_fault)
         Of the write set that arrived last.
     swap : In(1)
@@ -136,11 +138,18 @@ class WriteSet(wiring.Component):
         number = Signal(8)              # entries before this one; stays at the first beyond
         volume = Signal(8)
         track_low = Signal(8)
-        track = Cat(track_low, self.sink.data)
+        # A line is late in a clock to say that it has a byte.
         byte = Signal()
+        first = Signal()
+        value = Signal(8)
+        track = Cat(track_low, value)
+        m.d.sync += [
+            byte.eq(self.sink.valid & self.sink.ready),
+            first.eq(self.sink.index == 0),
+            value.eq(self.sink.data),
+        ]
         m.d.comb += [
             self.sink.ready.eq(~self.hold),
-            byte.eq(self.sink.valid & self.sink.ready),
             index_in.addr.eq(Cat(number[:position_bits], spare)),
             index_in.data.eq(Cat(track[:g.track_bits], volume[:g.volume_bits])),
         ]
@@ -149,15 +158,15 @@ class WriteSet(wiring.Component):
             return [self.fault.kind.eq(kind), self.fault.position.eq(number),
                     self.fault.volume.eq(volume), self.fault.track.eq(track)]
 
-        with m.If(byte & (self.sink.index == 0)):
-            m.d.sync += [volume.eq(self.sink.data), part.eq(1), number.eq(0),
+        with m.If(byte & first):
+            m.d.sync += [volume.eq(value), part.eq(1), number.eq(0),
                          self.fault.eq(0)]
         with m.Elif(byte & (number != g.chain_limit)):
             with m.Switch(part):
                 with m.Case(0):
-                    m.d.sync += [volume.eq(self.sink.data), part.eq(1)]
+                    m.d.sync += [volume.eq(value), part.eq(1)]
                 with m.Case(1):
-                    m.d.sync += [track_low.eq(self.sink.data), part.eq(2)]
+                    m.d.sync += [track_low.eq(value), part.eq(2)]
                 with m.Case(2):
                     m.d.comb += index_in.en.eq(1)
                     m.d.sync += [part.eq(0), number.eq(number + 1)]

@@ -91,6 +91,7 @@ def test_fault_of_first_entry_with_the_worst_kind(places, kind, position):
     async def bench(ctx):
         await arrive(ctx, dut.sink, [(9, 9), (9, 9)])       # forgotten with the next frame
         await arrive(ctx, dut.sink, places)
+        await ctx.tick()
         fault = ctx.get(dut.fault)
         assert fault.kind is kind
         if kind is not PlaceFault.NONE:

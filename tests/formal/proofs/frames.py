@@ -148,13 +148,23 @@ def write_set_banks(bench):
     part = bench.add(dut)
     sink = dut.sink
     takes = sink.valid & sink.ready
-    bench.assume(~dut.swap | dut.hold, "swapped_when_judged")
+    bench.assume(~dut.swap | (dut.hold & bench.past(dut.hold)), "swapped_when_judged")
     # Within a frame the index counts the bytes.
     index = Signal(sink.index.shape())
     with m.If(takes):
         m.d.sync += index.eq(sink.index + 1)
     bench.assume(~takes | (sink.index == 0) | (sink.index == index), "bytes_in_order")
     bench.assume(~takes | (sink.index < 8000), "frames_end")
+    # A byte has its effect a clock after it is taken.
+    came, place, said = bench.past(takes), bench.past(sink.index), bench.past(sink.data)
+    arrived = Signal.like(index)        # the index of the byte after
+    with m.If(came):
+        m.d.sync += arrived.eq(place + 1)
+    bench.invariant(~came | (index == (place + 1)[:len(index)]), "index_of_the_byte_that_came")
+    bench.invariant(came | (index == arrived), "index_of_the_bytes_before")
+    bench.invariant((part.tap("byte") == came) & (~came | (place < 8000)), "byte_kept")
+    bench.invariant(~came | ((part.tap("first") == (place == 0)) & (part.tap("value") == said)),
+                    "value_kept")
 
     # Ghost: any one entry of the frame that arrives, and of the open chain.
     chosen = bench.constant(2, "chosen")
@@ -164,13 +174,13 @@ def write_set_banks(bench):
     volume, low = Signal(8), Signal(8)
     arriving, here = Signal(g.track_index_bits), Signal()
     opened, known = Signal(g.track_index_bits), Signal()
-    with m.If(takes & (sink.index == 0)):
+    with m.If(came & (place == 0)):
         m.d.sync += here.eq(0)
-    with m.If(takes & (sink.index == at)):
-        m.d.sync += volume.eq(sink.data)
-    with m.If(takes & (sink.index == at + 1)):
-        m.d.sync += low.eq(sink.data)
-    with m.If(takes & (sink.index == at + 2)):
+    with m.If(came & (place == at)):
+        m.d.sync += volume.eq(said)
+    with m.If(came & (place == at + 1)):
+        m.d.sync += low.eq(said)
+    with m.If(came & (place == at + 2)):
         m.d.sync += [arriving.eq(Cat(low[:g.track_bits], volume[:g.volume_bits])), here.eq(1)]
     with m.If(dut.swap):
         m.d.sync += [opened.eq(arriving), known.eq(here), here.eq(0)]
@@ -185,14 +195,15 @@ def write_set_banks(bench):
     bench.invariant(~here | (rows[Cat(chosen, spare)] == arriving), "arrived_in_spare_bank")
     bench.invariant(~known | (rows[Cat(chosen, ~spare)] == opened), "open_bank")
     began = Signal()
-    with m.If(takes & (sink.index == 0)):
+    with m.If(came & (place == 0)):
         m.d.sync += began.eq(1)
     full = number == g.chain_limit
-    bench.invariant(~began | full | (index == 3 * number + entry_part), "bytes_counted")
-    bench.invariant(~began | ~full | (index >= 3 * g.chain_limit), "full_when_past")
+    bench.invariant(~came | (place == 0) | (place == arrived), "came_in_order")
+    bench.invariant(~began | full | (arrived == 3 * number + entry_part), "bytes_counted")
+    bench.invariant(~began | ~full | (arrived >= 3 * g.chain_limit), "full_when_past")
     bench.invariant((number <= g.chain_limit) & (entry_part < 3), "in_bounds")
     bench.invariant(~full | (entry_part == 0), "full_at_an_entry")
-    bench.invariant(began | (~here & (number == 0) & (entry_part == 0) & (index == 0)),
+    bench.invariant(began | (~here & (number == 0) & (entry_part == 0) & (arrived == 0)),
                     "nothing_yet")
     bench.invariant(~here | (number > chosen), "counted_past")
     bench.invariant(~began | (number != chosen) | (entry_part == 0)
