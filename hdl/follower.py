@@ -35,7 +35,7 @@ class Follower(wiring.Component):
     anything else.
 
     Whatever does not count changes nothing: the status tells the source why. The lock is held for
-    at most 12 clocks, or 3 a set at a new life.
+    at most 13 clocks, or 3 a set at a new life.
 
     Parameters
     ----------
@@ -89,7 +89,6 @@ class Follower(wiring.Component):
         m.d.comb += [
             is_ask.eq(event.type == Type.ASK),
             epoch.eq(Mux(is_ask, ask.epoch, begin.epoch)),
-            ahead.eq(epoch - meta.page_rdata),
             self.due.set.eq(set_),
         ]
         pages = PageAccess(g, meta, set_)
@@ -174,6 +173,10 @@ class Follower(wiring.Component):
             with m.State("READ_FLAGS"):
                 m.d.comb += pages.look(SetWord.EPOCH)
                 m.d.sync += flags.eq(meta.page_rdata)
+                m.next = "COMPARE_EPOCHS"
+            with m.State("COMPARE_EPOCHS"):
+                m.d.comb += meta.req.eq(1)
+                m.d.sync += ahead.eq(epoch - meta.page_rdata)
                 m.next = "JUDGE_FRAME"
             with m.State("JUDGE_FRAME"):
                 m.d.comb += meta.req.eq(1)

@@ -90,6 +90,7 @@ class Liaison(wiring.Component):
         bits = Signal(64)
         asks, begins = data.View(header(Type.ASK), bits), data.View(header(Type.BEGIN), bits)
         pages = PageAccess(g, self.meta, set_)
+        m.d.comb += pages.rest()
         found = self.meta.page_rdata
         m.d.comb += [frame.set.eq(set_), frame.type.eq(type_), frame.header.eq(bits)]
 

@@ -69,6 +69,7 @@ class OrderWalker(wiring.Component):
         ]
 
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
 
         def send(value, *, last=0):
             m.d.comb += [out.valid.eq(1), out.payload.data.eq(value), out.payload.last.eq(last)]

@@ -63,6 +63,7 @@ class Reader(wiring.Component):
         sent = Signal(8)                # registers before it
         part = Signal(2)                # byte of the register
         after = Signal(8)
+        final = Signal()                # no register comes after this one
         first, count = self.payload.arg[:16], self.payload.arg[16:]
 
         m.d.comb += [
@@ -72,7 +73,7 @@ class Reader(wiring.Component):
             self.registers.addr.eq(address),
             self.payload.bytes.payload.data.eq(value[:8]),
         ]
-        m.d.sync += address.eq(first + sent)
+        m.d.sync += [address.eq(first + sent), final.eq(after == count)]
         out = self.payload.bytes
         with m.FSM():
             with m.State("AWAIT_START"):
@@ -112,7 +113,7 @@ class Reader(wiring.Component):
                     m.d.sync += value.eq(self.registers.rdata)
                     m.next = "OFFER_REGISTER"
             with m.State("OFFER_REGISTER"):
-                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & (after == count))]
+                m.d.comb += [out.valid.eq(1), out.payload.last.eq(part.all() & final)]
                 with m.If(out.ready):
                     m.d.sync += [value.eq(value >> 8), part.eq(part + 1)]
                     with m.If(part.all()):

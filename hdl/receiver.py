@@ -179,11 +179,13 @@ class Receiver(wiring.Component):
             for n in range(g.links):
                 with m.Case(n):
                     m.d.comb += event.eq(self.events[n].payload)
+        kept = Signal(Event)            # as it was seen
+        m.d.comb += self.control.payload.eq(kept)
 
         with m.FSM():
             with m.State("PICK_FRAME"):
                 m.d.sync += [threading.eq(0), part.eq(0)]
-                picked = self._pick(m, turn, event)
+                picked = self._pick(m, turn, event, kept)
                 frame = data.View(header(Type.DATA), event.header)
                 order = data.View(header(Type.ORDER), event.header)
                 m.d.sync += [
@@ -290,7 +292,7 @@ class Receiver(wiring.Component):
                     m.next = "PICK_FRAME"
         return m
 
-    def _pick(self, m, turn, event):
+    def _pick(self, m, turn, event, kept):
         """Serve the links' events in turn; call within the state that waits for one.
 
         Returns ``good``, with ``slot``, if the event at the turn is taken for work. Frames that
@@ -307,14 +309,10 @@ class Receiver(wiring.Component):
         seen = Signal()
         sound = Signal()
         waiting = self.control.valid & ~self.control.ready
-        kept = Signal(Event)            # as it was seen
         m.d.sync += [kept.eq(event), seen.eq(here & (~seen | waiting)),
                      sound.eq(well_formed & (order.set < g.sets)), control.eq(for_follower)]
 
-        m.d.comb += [
-            self.control.valid.eq(here & seen & control),
-            self.control.payload.eq(kept),
-        ]
+        m.d.comb += self.control.valid.eq(here & seen & control)
         with m.Switch(event.type):
             with m.Case(*CONTROL_TYPES):
                 m.d.comb += for_follower.eq(1)

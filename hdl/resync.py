@@ -84,6 +84,7 @@ class Resync(wiring.Component):
         index = Cat(track, volume)
         alone = Signal()                # nothing is unsent
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
         unsent = pages.found[:(g.tracks + 1).bit_length()]      # UNSENT: no more than these bits
         one_more = Signal(16)
         m.d.comb += [

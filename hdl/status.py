@@ -80,6 +80,7 @@ class StatusSender(wiring.Component):
             return signal.eq(Mux(signal == count - 1, 0, signal + 1))
 
         pages = PageAccess(g, meta, set_)
+        m.d.comb += pages.rest()
         fields = header_const(m, Type.STATUS, set=set_, epoch=epoch, gseq=gseq, flags=flags,
                               life=self.life, generation=self.generation)
         for submit, word, submitted in zip(self.submit, self.word, self.submitted, strict=True):

@@ -144,7 +144,7 @@ def status_says_one_moment(bench):
     faults={"every epoch is the next one": StuckAt("ahead", 1),
             "every set counts as asked for": StuckAt("flags", int(TargetFlag.ASKED)),
             "nobody is suspected": StuckAt("suspects")},
-    fault_depth=24,
+    fault_depth=30,
     cover_depth=24,
     seconds=20,
     quick=False,
