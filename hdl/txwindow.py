@@ -222,7 +222,10 @@ class TransmitWindow(wiring.Component):
                 m.d.sync += [timer.eq(0), periods.eq(periods - 1)]
                 with m.If(periods == 0):
                     m.d.sync += expired.eq(1)
-        with m.If(tail == fresh):
+        # Of a clock ago: ``expired`` is looked at two clocks after a change of ``tail`` or later.
+        is_idle = Signal(init=1)
+        m.d.sync += is_idle.eq(tail == fresh)
+        with m.If(is_idle):
             m.d.sync += rest()
 
         # -- entries -----------------------------------------------------------------------
@@ -290,7 +293,7 @@ class TransmitWindow(wiring.Component):
                 m.d.sync += [scan.eq(tail), place.eq(0), progress.eq(0), sent_once.eq(0)]
                 with m.If(self.ack.valid):
                     m.next = "JUDGE ACK"
-                with m.Elif(expired & (tail != fresh)):
+                with m.Elif(expired & ~is_idle):
                     m.next = "TIME OUT"
                 with m.Elif(self.pick & self.open & any_lost):
                     m.next = "SEEK LOST"
@@ -353,6 +356,8 @@ class TransmitWindow(wiring.Component):
                     m.next = "LET GO OF ACK"
             with m.State("LET GO OF ACK"):
                 m.d.comb += self.ack.ready.eq(1)
+                with m.If(progress):
+                    m.d.sync += rest()
                 m.next = "WAIT FOR WORK"
             with m.State("READ ENTRY"):
                 with m.If(scan == fresh):
@@ -378,8 +383,6 @@ class TransmitWindow(wiring.Component):
             # Second scan, now that ``newest`` is known: what is older is lost.
             with m.State("REREAD ENTRY"):
                 with m.If(scan == fresh):
-                    with m.If(progress):
-                        m.d.sync += rest()
                     m.next = "LET GO OF ACK"
                 with m.Else():
                     m.next = "SWEEP ENTRY"

@@ -96,28 +96,28 @@ class ChannelPage(wiring.Component):
         write, read = words.write_port(), words.read_port()
         for number in range(2):
             chance = words.read_port()
-            m.d.comb += [chance.addr.eq(self.chance_at[number] + wire.Channel.FRAME_LOSS),
+            where = Array(wire.Channel[fault.name] for fault in CHANCES)
+            m.d.comb += [chance.addr.eq(where[self.chance_at[number]]),
                          self.chance[number].eq(chance.data)]
 
         waiting = [Signal(ChannelEvents, name=f"waiting_{number}") for number in range(2)]
-        rest = [Signal.like(events.as_value()) for events in waiting]   # without the one at hand
-        first = Signal(range(len(rest[0])))     # of those
+        left = [events.as_value() for events in waiting]
+        first = Signal(range(len(left[0])))
         second_only = Signal()
         event = Signal.like(first)              # at hand, if there is ``one``
         direction = Signal()
         one = Signal()
         looks = Signal()
-        counted = Signal()
         for number, events in enumerate(waiting):
-            taken = (counted & (direction == number)) << event
-            m.d.comb += rest[number].eq(events.as_value() & ~taken)
-            m.d.sync += events.eq(rest[number] | self.events[number].as_value())
-        m.d.comb += second_only.eq(~rest[0].any())
-        for number in reversed(range(len(rest[0]))):
-            with m.If(Mux(second_only, rest[1], rest[0])[number]):
+            taken = (looks & (direction == number)) << event
+            m.d.sync += events.eq((left[number] & ~taken) | self.events[number].as_value())
+        m.d.comb += second_only.eq(~left[0].any())
+        for number in reversed(range(len(left[0]))):
+            with m.If(Mux(second_only, left[1], left[0])[number]):
                 m.d.comb += first.eq(number)
+        # The one that is looked up has left by the time it is counted.
         with m.If(~looks):
-            m.d.sync += [event.eq(first), direction.eq(second_only), one.eq(Cat(rest).any())]
+            m.d.sync += [event.eq(first), direction.eq(second_only), one.eq(Cat(left).any())]
 
         start = Signal(6)       # twice through all words, by when ``initial`` is known
         self._take_over(m, write)
@@ -147,7 +147,7 @@ class ChannelPage(wiring.Component):
                 m.next = "SERVE"
             with m.State("COUNT"):
                 m.d.comb += [write.addr.eq(event + FIRST_COUNT), write.data.eq(read.data + 1),
-                             write.en.eq(1), counted.eq(1)]
+                             write.en.eq(1)]
                 m.next = "SERVE"
         return m
 

@@ -81,6 +81,7 @@ class Impairment(wiring.Component):
         swallowing = Signal()
         burst_left = Signal(8)
         asked = Signal(range(len(CHANCES)))
+        struck = Signal()               # the number of a clock ago was within the chance
         hit = Signal()
         repeat, lose, insert, flip = (Signal(name=name)
                                       for name in ("repeat", "lose", "insert", "flip"))
@@ -88,18 +89,20 @@ class Impairment(wiring.Component):
         in_burst = Signal()
         extra = Signal(8)               # the byte that may follow
         m.d.comb += [
-            hit.eq((number <= self.chance) & self.possible.bit_select(asked, 1)),
+            hit.eq(struck & self.possible.bit_select(asked, 1)),
             is_delimiter.eq(byte == wire.DELIMITER),
             in_burst.eq(burst_left != 0),
             self.o.payload.byte.eq(byte),
             self.o.payload.repeat.eq(repeat),
         ]
 
+        # Number and chance are there, and are compared, a clock before the answer is needed.
+        m.d.sync += struck.eq(number <= self.chance)
+        by_13 = Signal(32)
+        by_17 = Signal(32)
+        m.d.comb += [by_13.eq(number ^ (number << 13)[:32]), by_17.eq(by_13 ^ (by_13 >> 17))]
+
         def draw():
-            by_13 = Signal(32)
-            by_17 = Signal(32)
-            m.d.comb += by_13.eq(number ^ (number << 13)[:32])
-            m.d.comb += by_17.eq(by_13 ^ (by_13 >> 17))
             m.d.sync += number.eq(by_17 ^ (by_17 << 5)[:32])
 
         def judge():
@@ -124,22 +127,25 @@ class Impairment(wiring.Component):
         with m.FSM(name="impairment"):
             with m.State("TAKE BYTE"):
                 m.d.sync += [byte.eq(self.i.payload), repeat.eq(0)]
+                m.d.comb += self.chance_at.eq(self.i.valid)
                 with m.If(~self.i.valid):
                     pass
                 with m.Elif(self.possible.any() | swallowing | in_burst):
+                    draw()
                     m.next = "ASK GENERATOR"
                 with m.Else():
                     m.d.sync += [at_start.eq(self.i.payload == wire.DELIMITER),
                                  lose.eq(0), insert.eq(0)]
                     m.next = "GIVE BYTE"
             with m.State("ASK GENERATOR"):
-                draw()
                 judge()
-                m.d.comb += self.chance_at.eq(asked + 1)
+                m.d.comb += self.chance_at.eq(asked + 2)
                 m.d.sync += asked.eq(asked + 1)
                 with m.If(asked == len(CHANCES) - 1):
                     m.d.sync += asked.eq(0)
                     m.next = "DAMAGE BYTE"
+                with m.Else():
+                    draw()
             with m.State("DAMAGE BYTE"):
                 draw()
                 m.d.sync += [at_start.eq(is_delimiter), extra.eq(number[16:24])]
