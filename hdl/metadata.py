@@ -78,8 +78,8 @@ class PageAccess:
 class Metadata(wiring.Component):
     """Four single-port memories and a fair lock in front of them.
 
-    The lock goes round robin over those that ask, past a client a clock: who asks waits at most
-    once for every other client. The holder can have it again at once only if nobody else wants
+    The lock goes round robin over those that ask, past a client in two clocks: who asks waits at
+    most once for every other client. The holder can have it again at once only if nobody else wants
     it. A client's inputs reach the memories only while it is granted, so it may drive them as it
     likes at other times.
 
@@ -151,25 +151,43 @@ class Metadata(wiring.Component):
         }
         for name, (shape, depth) in depths.items():
             # What is read is mostly decided on at once.
-            m.submodules[name] = memory = Memory(
-                shape=shape, depth=depth, init=[], attrs=quick_if_small(depth, platform))
-            # Nobody reads a word for good in the clock in which it is written.
-            read = memory.read_port()
+            quick = quick_if_small(depth, platform)
+            m.submodules[name] = memory = Memory(shape=shape, depth=depth, init=[], attrs=quick)
             write = memory.write_port()
-            m.d.comb += [
-                # A register chooses; only what has an effect waits for the client's ``req``.
-                read.addr.eq(share(f"{name}_addr", granted)),
-                read.en.eq(held.any()),
-            ]
+            # A register chooses; only what has an effect waits for the client's ``req``.
+            address = Signal(range(depth), name=f"{name}_addr")
+            m.d.comb += address.eq(share(f"{name}_addr", granted))
+            found = (self._read_halves if quick and depth >= 4 else self._read)(m, memory, address)
             # A clock later: whether something is written is decided on what has just been read.
             m.d.sync += [
-                write.addr.eq(read.addr),
+                write.addr.eq(address),
                 write.data.eq(share(f"{name}_wdata", granted)),
                 write.en.eq(share(f"{name}_we", held)),
             ]
             for port in ports:
-                m.d.comb += getattr(port, f"{name}_rdata").eq(read.data)
+                m.d.comb += Value.cast(getattr(port, f"{name}_rdata")).eq(found)
         return m
+
+    def _read(self, m, memory, address):
+        """What ``memory`` holds at ``address``, a clock later. Nobody reads a word for good in the
+        clock in which it is written."""
+        read = memory.read_port()
+        m.d.comb += read.addr.eq(address)
+        return Value.cast(read.data)
+
+    def _read_halves(self, m, memory, address):
+        """The same out of LUTs: the last choice among so many of them comes after the register.
+
+        An address is late in a clock, and what has been read is not.
+        """
+        halves = []
+        for upper in (0, 1):
+            read = memory.read_port(domain="comb")
+            half = Signal(len(Value.cast(read.data)), name="half")
+            m.d.comb += read.addr.eq(Cat(address[:-1], C(upper, 1)))
+            m.d.sync += half.eq(Mux(address[-1] == upper, read.data, 0))
+            halves.append(half)
+        return reduce(or_, halves)
 
     def _lock(self, m, ports, *, first):
         """Grant the ports in turn, ``first`` after reset.
@@ -179,18 +197,18 @@ class Metadata(wiring.Component):
         the few clocks are nothing to the bytes of a line.
         """
         granted = Signal(len(ports), init=1 << first)
+        passes = Signal()               # in this clock nobody may begin
         requests = Signal(len(ports))
         held = Signal(len(ports))
         m.d.comb += [
             requests.eq(Cat(port.req for port in ports) & Cat(
                 self.ready | (self.finish if n == 0 else 0) | (n == first)
                 for n in range(len(ports)))),
-            held.eq(granted & requests),
+            held.eq(granted & requests & ~passes.replicate(len(ports))),
         ]
         for n, port in enumerate(ports):
             m.d.comb += port.gnt.eq(held[n])
-        passes = Signal()
-        m.d.comb += passes.eq(requests.any() & ~held.any())
+        m.d.sync += passes.eq(requests.any() & ~passes & ~(granted & requests).any())
         with m.If(passes):
             m.d.sync += granted.eq(granted.rotate_left(1))
         return granted, held

@@ -1,8 +1,11 @@
 # amaranth: UnusedElaboratable=no
 """The metadata: contents after reset, and a lock that is exclusive and fair."""
 
+from types import SimpleNamespace
+
 import pytest
 from amaranth import *
+from amaranth.hdl import Fragment
 
 from firmware_model.geometry import Geometry
 from firmware_model.wire import SET_PAGE_WORDS, SetWord
@@ -37,6 +40,17 @@ async def write(ctx, port, memory, address, value):
     ctx.set(getattr(port, f"{memory}_we"), 0)
 
 
+class OnQuickMemory(Elaboratable):
+    """The component as it is where memories of LUTs answer within the clock."""
+
+    def __init__(self, dut):
+        self._dut = dut
+
+    def elaborate(self, platform):
+        return Fragment.get(self._dut, SimpleNamespace(quick_words=256))
+
+
+@pytest.mark.parametrize("around", [lambda dut: dut, OnQuickMemory], ids=["block", "quick"])
 @pytest.mark.parametrize("state", [SourceState, TargetState])
 @pytest.mark.parametrize("geometry", [
     SMALL,
@@ -45,7 +59,7 @@ async def write(ctx, port, memory, address, value):
     Geometry(volumes=5, tracks_per_volume=4, track_bytes=16, sets=3, links=1, chain_limit=1,
              spare_slots=4, staging_slots=2, volumes_per_set=2),
 ])
-def test_contents_after_reset(geometry, state):
+def test_contents_after_reset(geometry, state, around):
     g = geometry
     dut = Metadata(g, state(g), 1)
     port = dut.clients[0]
@@ -72,7 +86,7 @@ def test_contents_after_reset(geometry, state):
                 value = await read(ctx, port, "page", set_ * SET_PAGE_WORDS + word)
                 assert value == expected.get(word, 0), (set_, word)
 
-    simulate(dut, bench)
+    simulate(around(dut), bench)
 
 
 def test_page_addresses():

@@ -141,7 +141,7 @@ def metadata_lock_exclusive(bench):
         bench.assume(~bench.past(client.req & ~client.gnt) | client.req, f"client_{n}_insists")
         bench.prove(~client.gnt | client.req, f"client_{n}_asks")
         bench.prove(~bench.past(client.gnt) | (client.gnt == client.req), f"client_{n}_keeps_it")
-        bench.prove(bench.waiting(waits, 31) <= (count - 1) * (hold + 2) + 3,
+        bench.prove(bench.waiting(waits, 31) <= (count - 1) * (hold + 3) + 4,
                     f"client_{n}_not_starved")
     bench.invariant((granted != 0) & ((granted & (granted - 1)) == 0), "granted_to_one")
     # The recovery is the last client, and asks until it is done.
