@@ -164,7 +164,9 @@ class Counters(wiring.Component):
         m.d.sync += old.eq(Cat((read.data[:wide] & there) | high.replicate(wide),
                                read.data | there))
 
-        known, place = self._decode(m)
+        in_map, place = self._decode(m)
+        known = Signal()                    # the address stands long before it is asked
+        m.d.sync += known.eq(in_map)
         answered = Signal()                 # let the scan take a step before the next bus access
         with m.FSM():
             with m.State("WATCH"):

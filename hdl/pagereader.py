@@ -58,14 +58,22 @@ class PageReader(wiring.Component):
             set_ = offset[_WORD_BITS:_WORD_BITS + self.geometry.set_bits]
             m.d.comb += self.bus.rdata.eq(self.meta.page_rdata | sum(
                 Mux(bits.bit_select(set_, 1), flag, 0) for flag, bits in flags.items()))
+        code = Signal.like(self.bus.code)
+        m.d.comb += self.bus.code.eq(code)
         with m.FSM():
             with m.State("WAIT"):
-                with m.If(self.bus.req & (offset[_WORD_BITS:] >= self.geometry.sets)):
-                    m.d.comb += [self.bus.ack.eq(1), self.bus.code.eq(Code.BAD_REGISTER)]
-                with m.Elif(self.bus.req & self.bus.we):
-                    m.d.comb += [self.bus.ack.eq(1), self.bus.code.eq(Code.READ_ONLY)]
-                with m.Elif(self.bus.req):
+                m.d.sync += code.eq(Code.OK)
+                with m.If(self.bus.req):
                     m.next = "LOCK"
+                with m.If(self.bus.req & (offset[_WORD_BITS:] >= self.geometry.sets)):
+                    m.d.sync += code.eq(Code.BAD_REGISTER)
+                    m.next = "REFUSE"
+                with m.Elif(self.bus.req & self.bus.we):
+                    m.d.sync += code.eq(Code.READ_ONLY)
+                    m.next = "REFUSE"
+            with m.State("REFUSE"):
+                m.d.comb += self.bus.ack.eq(1)
+                m.next = "WAIT"
             with m.State("LOCK"):
                 m.d.comb += self.meta.req.eq(1)
                 with m.If(self.meta.gnt):

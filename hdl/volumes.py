@@ -35,7 +35,7 @@ class VolumeMap(wiring.Component):
     * SET_FULL: the new set has ``volumes_per_set`` volumes.
 
     A refusal changes nothing. If the old set is used, so is the new one from then on. Answers
-    within 10 clocks of the grant of the lock.
+    within 11 clocks of the grant of the lock.
 
     Parameters
     ----------
@@ -70,6 +70,7 @@ class VolumeMap(wiring.Component):
         g = self.geometry
         bus, meta = self.bus, self.meta
         volume = Signal(16)
+        code = Signal.like(bus.code)
         new = Signal(g.set_bits)
         old = Signal(g.set_bits)
         # Last group of the old set: so few are in flight that a few bits tell it from DONE.
@@ -79,6 +80,7 @@ class VolumeMap(wiring.Component):
         m.d.comb += [
             volume.eq(bus.addr ^ Reg.VOLUME_SET),
             new.eq(bus.wdata),
+            bus.code.eq(code),
             bus.rdata.eq(meta.volume_rdata.set),
             meta.volume_addr.eq(volume),
             meta.volume_wdata.set.eq(new),
@@ -96,12 +98,12 @@ class VolumeMap(wiring.Component):
                      | Mux(runs.any(), runs != both, self.used.bit_select(old, 1))),
         ]
 
-        def answer(code):
-            m.d.comb += [bus.ack.eq(1), bus.code.eq(code)]
-            m.next = "WAIT"
+        def answer(what):
+            m.d.sync += code.eq(what)
+            m.next = "ANSWER"
 
         with m.FSM() as fsm:
-            m.d.comb += meta.req.eq(~fsm.ongoing("WAIT"))
+            m.d.comb += meta.req.eq(~(fsm.ongoing("WAIT") | fsm.ongoing("ANSWER")))
             with m.State("WAIT"):
                 with m.If(bus.req & (volume >= g.volumes)):
                     answer(Code.BAD_REGISTER)
@@ -148,6 +150,9 @@ class VolumeMap(wiring.Component):
                              meta.volume_we.eq(1),
                              self.use.eq(Mux(self.used.bit_select(old, 1), 1 << new, 0))]
                 answer(Code.OK)
+            with m.State("ANSWER"):
+                m.d.comb += bus.ack.eq(1)
+                m.next = "WAIT"
         return m
 
 
