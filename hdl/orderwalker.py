@@ -57,7 +57,6 @@ class OrderWalker(wiring.Component):
         byte = Signal(8)
         index = Signal(g.track_index_bits)
         following = Signal(g.track_index_bits)
-        end_of_chain = Signal()
         left = Signal(8)
         last = Signal()
         track = Signal(16)
@@ -71,8 +70,11 @@ class OrderWalker(wiring.Component):
         pages = PageAccess(g, meta, set_)
         m.d.comb += pages.rest()
 
-        def send(value, *, last=0):
-            m.d.comb += [out.valid.eq(1), out.payload.data.eq(value), out.payload.last.eq(last)]
+        # Much hangs on a byte: it comes from a register.
+        m.d.comb += out.payload.data.eq(byte)
+
+        def send(*, last=0):
+            m.d.comb += [out.valid.eq(1), out.payload.last.eq(last)]
 
         with m.FSM():
             with m.State("AWAIT_START"):
@@ -88,7 +90,7 @@ class OrderWalker(wiring.Component):
                     m.d.sync += byte.eq(memory.rdata)
                     m.next = "SEND_BYTE"
             with m.State("SEND_BYTE"):
-                send(byte, last=offset.all())
+                send(last=offset.all())
                 with m.If(out.ready):
                     m.d.sync += offset.eq(offset + 1)
                     m.next = "FETCH_BYTE"
@@ -113,21 +115,23 @@ class OrderWalker(wiring.Component):
                     m.next = "READ_LINK"
             with m.State("READ_LINK"):
                 m.d.comb += meta.req.eq(1)
-                m.d.sync += [following.eq(meta.link_rdata.next),
-                             end_of_chain.eq(meta.link_rdata.end_of_chain | last)]
-                m.next = "SEND_VOLUME"
-            with m.State("SEND_VOLUME"):
                 volume = Signal(7)
                 m.d.comb += volume.eq(index[g.track_bits:])
-                send(Cat(volume, end_of_chain))
+                m.d.sync += [following.eq(meta.link_rdata.next),
+                             byte.eq(Cat(volume, meta.link_rdata.end_of_chain | last))]
+                m.next = "SEND_VOLUME"
+            with m.State("SEND_VOLUME"):
+                send()
                 with m.If(out.ready):
+                    m.d.sync += byte.eq(track[:8])
                     m.next = "SEND_TRACK_LOW"
             with m.State("SEND_TRACK_LOW"):
-                send(track[:8])
+                send()
                 with m.If(out.ready):
+                    m.d.sync += byte.eq(track[8:])
                     m.next = "SEND_TRACK_HIGH"
             with m.State("SEND_TRACK_HIGH"):
-                send(track[8:], last=last)
+                send(last=last)
                 with m.If(out.ready):
                     m.d.sync += [index.eq(following), left.eq(left - 1)]
                     m.next = "LOCK_ENTRY"
