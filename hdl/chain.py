@@ -383,28 +383,17 @@ class ChainProcessor(wiring.Component):
         m.d.comb += last.eq(position + 1 == count)
         stale = old.pending & has(self.mutation, Mutation.FIRST_WRITE_WINS)
         pages = PageAccess(self.geometry, meta, set_)
-        m.d.comb += pages.rest()
-
-        def follow_tail():
-            end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
-            m.d.comb += [meta.link_we.eq(1),
-                         meta.link_wdata.next.eq(entry.index),
-                         meta.link_wdata.end_of_chain.eq(end_of_chain)]
+        end_of_chain = (position == 0) & lacks(self.mutation, Mutation.END_OF_CHAIN_DROPPED)
+        m.d.comb += [*pages.rest(),
+                     meta.link_wdata.next.eq(entry.index),
+                     meta.link_wdata.end_of_chain.eq(end_of_chain)]
 
         def append():
-            with m.If(alone):
-                m.d.comb += pages.put(SetWord.FIRST, entry.index)
-                if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
-                    with m.If(has(self.mutation, Mutation.RESENT_GROUP_GROWS)):
-                        follow_tail()
-            with m.Else():
-                follow_tail()
+            m.d.comb += [meta.page_we.eq(alone), meta.link_we.eq(~alone)]
+            if may_have(self.mutation, Mutation.RESENT_GROUP_GROWS):
+                with m.If(has(self.mutation, Mutation.RESENT_GROUP_GROWS)):
+                    m.d.comb += meta.link_we.eq(1)
             m.d.sync += [tail.eq(entry.index), alone.eq(0), more.eq(more + 1)]
-
-        def swap():
-            pending = lacks(self.mutation, Mutation.PENDING_NOT_SET)
-            m.d.comb += [meta.state_we.eq(~stale), meta.state_wdata.slot.eq(entry.slot),
-                         meta.state_wdata.pending.eq(pending)]
 
         with m.State("LOCK_FOR_COMMIT"):
             m.d.comb += pages.look(SetWord.TAIL)
@@ -437,13 +426,20 @@ class ChainProcessor(wiring.Component):
             m.d.comb += meta.req.eq(1)
             m.next = "SWAP_SLOTS"
         with m.State("SWAP_SLOTS"):
-            m.d.comb += [meta.req.eq(1), self.free.valid.eq(~self.finish),
-                         self.free.payload.eq(old.slot)]
+            # What would be written depends on nothing, only whether it is.
+            pending = lacks(self.mutation, Mutation.PENDING_NOT_SET)
+            m.d.comb += [
+                *pages.look(SetWord.FIRST),
+                meta.page_wdata.eq(entry.index),
+                meta.state_wdata.slot.eq(entry.slot),
+                meta.state_wdata.pending.eq(pending),
+                self.free.valid.eq(~self.finish),
+                self.free.payload.eq(old.slot),
+            ]
             with m.If(has(self.mutation, Mutation.SLOT_FREED_WHILE_PENDING) | stale):
                 m.d.comb += self.free.payload.eq(entry.slot)
             with m.If(self.free.ready | self.finish):
-                m.d.comb += self.command.eq(1)
-                swap()
+                m.d.comb += [self.command.eq(1), meta.state_we.eq(~stale)]
                 with m.If(~old.pending):
                     append()
                 m.d.sync += position.eq(position + 1)

@@ -230,17 +230,18 @@ class Receiver(wiring.Component):
                 # Both memories are written in this clock, or nothing is.
                 received = meta.page_rdata
                 complete = (group_count != 0) & (received == group_count)
-                m.d.comb += pages.look_group(gseq, GROUP_RECEIVED)
+                m.d.comb += [*pages.look_group(gseq, GROUP_RECEIVED),
+                             meta.page_wdata.eq(received + 1)]
                 with m.If(is_order & (group_count == 0)):
                     m.next = "FETCH_ENTRY"
                 with m.Elif(is_order | complete | meta.state_rdata.staged):
                     drop(self.duplicate)
                     with m.If(self._count_again & ~is_order & ~complete):
-                        m.d.comb += pages.put_group(gseq, GROUP_RECEIVED, received + 1)
+                        m.d.comb += meta.page_we.eq(1)
                         notify(self.progress)
                 with m.Else():
-                    m.d.comb += [meta.state_we.eq(1), self.staged.valid.eq(1),
-                                 *pages.put_group(gseq, GROUP_RECEIVED, received + 1)]
+                    m.d.comb += [meta.state_we.eq(1), meta.page_we.eq(1),
+                                 self.staged.valid.eq(1)]
                     notify(self.progress)
                     m.next = "PICK_FRAME"
 

@@ -72,8 +72,10 @@ class TargetCore(Core):
         def restarting(part):
             return ResetInserter(parts.restart)(part)
 
-        # A register, since so much hangs on it; the follower still holds the lock.
-        m.d.sync += parts.restart.eq(follower.new_life)
+        # Registers, since so much hangs on them: the follower still holds the lock, and what the
+        # commit engine is to look at cannot be read any sooner.
+        m.d.sync += [parts.restart.eq(follower.new_life),
+                     commit.progress.eq(receiver.progress)]
         m.submodules.receiver = restarting(receiver)
         m.submodules.follower = restarting(follower)
         m.submodules.commit = restarting(commit)
@@ -101,7 +103,6 @@ class TargetCore(Core):
         add = parts.counters.add
         m.d.comb += [
             self.host.sink.ready.eq(1),     # no request to a target carries anything of use
-            commit.progress.eq(receiver.progress),
             status.due[0].eq(receiver.due),
             status.due[1].eq(commit.due),
             status.due[2].eq(follower.due),
