@@ -11,7 +11,7 @@ from amaranth.utils import exact_log2
 from firmware_model import wire
 from firmware_model.wire import Code, Counter, LinkCounter, Reg
 
-from .interfaces import RegisterPort
+from .interfaces import RegisterPort, late_domain
 
 __all__ = ["Counters", "Tally", "link_tallies"]
 
@@ -161,8 +161,8 @@ class Counters(wiring.Component):
             write.data.eq((total & ~Cat(there, C(0, 16 - wide))) | newest),
             self.bus.rdata.eq(Cat(low, read.data)),
         ]
-        m.d.sync += old.eq(Cat((read.data[:wide] & there) | high.replicate(wide),
-                               read.data | there))
+        m.d[late_domain(platform)] += old.eq(
+            Cat((read.data[:wide] & there) | high.replicate(wide), read.data | there))
 
         in_map, place = self._decode(m)
         known = Signal()                    # the address stands long before it is asked

@@ -33,6 +33,7 @@ __all__ = [
     "header",
     "header_const",
     "index_shape",
+    "late_domain",
     "quick_if_small",
     "slot_shape",
 ]
@@ -128,6 +129,12 @@ def quick_if_small(depth, platform):
     A platform with ``quick_words`` has faster memory than block RAM for that many words.
     """
     return {"ram_style": "distributed"} if depth <= getattr(platform, "quick_words", 0) else {}
+
+
+def late_domain(platform):
+    """Where what is late in a fast clock goes: a register, but on a platform that has no quick
+    memory at all: such a chip has time rather than cells to spare."""
+    return "comb" if getattr(platform, "quick_words", None) == 0 else "sync"
 
 
 def SourceState(geometry):

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from firmware_model.wire import SET_PAGE_WORDS, SetWord
 
-from .interfaces import Link, MetadataPort, Volume, quick_if_small, slot_shape
+from .interfaces import Link, MetadataPort, Volume, late_domain, quick_if_small, slot_shape
 from .recovery import Recovery
 
 __all__ = ["Metadata", "PageAccess", "group_record", "page"]
@@ -159,7 +159,7 @@ class Metadata(wiring.Component):
             m.d.comb += address.eq(share(f"{name}_addr", granted))
             found = (self._read_halves if quick and depth >= 4 else self._read)(m, memory, address)
             # A clock later: whether something is written is decided on what has just been read.
-            m.d.sync += [
+            m.d[late_domain(platform)] += [
                 write.addr.eq(address),
                 write.data.eq(share(f"{name}_wdata", granted)),
                 write.en.eq(share(f"{name}_we", held)),

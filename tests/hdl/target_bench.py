@@ -1,8 +1,10 @@
 """What the tests of the target's parts have in common: frames in, tables to look into."""
 
 import random
+from types import SimpleNamespace
 
 from amaranth import *
+from amaranth.hdl import Fragment
 
 from firmware_model import wire
 from firmware_model.geometry import Geometry
@@ -17,8 +19,8 @@ from .streams import run
 from .streams import stream_get as get
 from .streams import stream_put as put
 
-__all__ = ["SMALL", "Tables", "access", "fields_of", "get", "header_bits", "put", "seeded", "send",
-           "send_data", "send_order", "simulate"]
+__all__ = ["SMALL", "OnPlatform", "Tables", "access", "fields_of", "get", "header_bits", "put",
+           "seeded", "send", "send_data", "send_order", "simulate"]
 
 SMALL = Geometry(volumes=2, tracks_per_volume=6, track_bytes=32, sets=2, links=2, chain_limit=6,
                  spare_slots=8, staging_slots=10, groups_in_flight=4, window=4,
@@ -89,6 +91,19 @@ async def send_order(ctx, sink, events, group, entries):
     set_, epoch, gseq = group
     await send(ctx, sink, events, Type.ORDER, b"".join(wire.entry(*e) for e in entries),
                set=set_, epoch=epoch, gseq=gseq, count=len(entries))
+
+
+class OnPlatform(Elaboratable):
+    """The component as it is where memories of so many words are made of LUTs; None: anywhere."""
+
+    def __init__(self, dut, quick_words):
+        self._dut = dut
+        self._platform = None
+        if quick_words is not None:
+            self._platform = SimpleNamespace(quick_words=quick_words)
+
+    def elaborate(self, platform):
+        return Fragment.get(self._dut, self._platform)
 
 
 class Tables(Elaboratable):

@@ -5,7 +5,7 @@ from amaranth import *
 from firmware_model.wire import LINK_COUNTER_STRIDE, Code, Counter, LinkCounter, Reg
 from hdl.counters import Counters, Tally
 
-from .target_bench import SMALL, access, seeded, simulate
+from .target_bench import SMALL, OnPlatform, access, seeded, simulate
 
 EVENTS = [counter for counter in LinkCounter if counter is not LinkCounter.DOWN_TIME]
 
@@ -21,7 +21,8 @@ async def add(ctx, signal, amount=1):
     ctx.set(signal, 0)
 
 
-def test_random_bursts_within_the_promised_spacing():
+@pytest.mark.parametrize("quick_words", [None, 0])
+def test_random_bursts_within_the_promised_spacing(quick_words):
     dut = Counters(SMALL, {Counter.CHAINS: Tally(), Counter.COMMANDS: Tally(8, 12),
                            Counter.DISPATCH_CLOCKS: Tally(1, 8)})
     rng = seeded(11)
@@ -62,7 +63,7 @@ def test_random_bursts_within_the_promised_spacing():
                 assert await access(ctx, dut.bus, link_address(n, counter)) == (
                     Code.OK, link_expected[n][counter]), (n, counter)
 
-    simulate(dut, events)
+    simulate(OnPlatform(dut, quick_words), events)
 
 
 def test_down_time_is_counted_at_every_tick():

@@ -1,11 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The metadata: contents after reset, and a lock that is exclusive and fair."""
 
-from types import SimpleNamespace
-
 import pytest
 from amaranth import *
-from amaranth.hdl import Fragment
 
 from firmware_model.geometry import Geometry
 from firmware_model.wire import SET_PAGE_WORDS, SetWord
@@ -14,6 +11,7 @@ from hdl.metadata import Metadata, group_record, page
 from hdl.recovery import MAGIC, MAGIC_ADDRESS
 
 from .source_bench import SMALL, pauses, seeded, simulate, ticks, until
+from .target_bench import OnPlatform
 
 
 async def lock(ctx, port):
@@ -40,17 +38,7 @@ async def write(ctx, port, memory, address, value):
     ctx.set(getattr(port, f"{memory}_we"), 0)
 
 
-class OnQuickMemory(Elaboratable):
-    """The component as it is where memories of LUTs answer within the clock."""
-
-    def __init__(self, dut):
-        self._dut = dut
-
-    def elaborate(self, platform):
-        return Fragment.get(self._dut, SimpleNamespace(quick_words=256))
-
-
-@pytest.mark.parametrize("around", [lambda dut: dut, OnQuickMemory], ids=["block", "quick"])
+@pytest.mark.parametrize("quick_words", [0, 256])
 @pytest.mark.parametrize("state", [SourceState, TargetState])
 @pytest.mark.parametrize("geometry", [
     SMALL,
@@ -59,7 +47,7 @@ class OnQuickMemory(Elaboratable):
     Geometry(volumes=5, tracks_per_volume=4, track_bytes=16, sets=3, links=1, chain_limit=1,
              spare_slots=4, staging_slots=2, volumes_per_set=2),
 ])
-def test_contents_after_reset(geometry, state, around):
+def test_contents_after_reset(geometry, state, quick_words):
     g = geometry
     dut = Metadata(g, state(g), 1)
     port = dut.clients[0]
@@ -86,7 +74,7 @@ def test_contents_after_reset(geometry, state, around):
                 value = await read(ctx, port, "page", set_ * SET_PAGE_WORDS + word)
                 assert value == expected.get(word, 0), (set_, word)
 
-    simulate(around(dut), bench)
+    simulate(OnPlatform(dut, quick_words), bench)
 
 
 def test_page_addresses():
@@ -175,7 +163,8 @@ def test_lock_takes_turns():
     assert order[3:15] == order[:3] * 4
 
 
-def test_what_is_written_is_read_from_the_clock_after_the_next_on():
+@pytest.mark.parametrize("quick_words", [None, 0, 256])
+def test_what_is_written_is_read_from_the_clock_after_the_next_on(quick_words):
     """By the one who wrote it, or by whoever has the lock as soon as can be."""
     dut = Metadata(SMALL, SourceState(SMALL), 2)
     port, other = dut.clients
@@ -192,7 +181,7 @@ def test_what_is_written_is_read_from_the_clock_after_the_next_on():
         await until(ctx, other.gnt)
         assert await read(ctx, other, "page", 3) == 78
 
-    simulate(dut, bench)
+    simulate(OnPlatform(dut, quick_words), bench)
 
 
 def test_parameters_are_checked():
