@@ -41,13 +41,9 @@ class _BitClock:
         whole = divisor[FRACTION_BITS:]
         self.fraction = Signal(FRACTION_BITS)
         self.clocks = Signal(len(whole), init=1)
-        self.following = Signal(len(whole) + 1)     # count after this one, if the bit goes on
-        self.is_last = Signal()                     # clock of the bit
+        self.is_last = Signal()     # clock of the bit
         total = Signal(FRACTION_BITS + 1)
-        m.d.comb += [
-            total.eq(self.fraction + divisor[:FRACTION_BITS]),
-            self.following.eq(self.clocks + 1),
-        ]
+        m.d.comb += total.eq(self.fraction + divisor[:FRACTION_BITS])
         m.d.sync += [
             self.clocks.eq(self.following),
             # Not ==: the divisor may have become less.
@@ -55,6 +51,12 @@ class _BitClock:
         ]
         with m.If(self.is_last):
             m.d.sync += [self.fraction.eq(total), self.clocks.eq(~total[FRACTION_BITS])]
+
+    @property
+    def following(self):
+        """The count after this one, if the bit goes on. Not a signal: it changes at every clock,
+        and would wake whatever simulates it."""
+        return self.clocks + 1
 
     def restart(self):
         """The next clock is the first of a bit."""
