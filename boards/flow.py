@@ -33,9 +33,10 @@ REPORT = "report.json"
 # do; the other solves for the shortest wires and moves what overlaps, by turns, and left the wires
 # of the largest design a fifth slower. Of its routers, the first takes one connection after the
 # other and undoes what is in its way, which may take without end where a chip is crowded; the
-# second negotiates for all of them at once.
+# second negotiates for all of them at once, and with the last option also for those that are late.
 PLACER_OF = {"ice40": "heap", "ecp5": "static"}
 ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
+_ROUTING = {"router1": [], "router2": ["--tmg-ripup"]}
 
 Say = Callable[[str], None]
 
@@ -208,8 +209,9 @@ def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: in
     return tools.run(
         f"nextpnr-{family}",
         [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
-         "--placer", placer, "--router", router, "--freq", f"{geometry.clock_hz / 1e6:g}",
-         "--timing-allow-fail", "--report", "top.report.json", "--detailed-timing-report"],
+         "--placer", placer, "--router", router, *_ROUTING[router],
+         "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
+         "--report", "top.report.json", "--detailed-timing-report"],
         folder, "nextpnr.log")
 
 
