@@ -240,13 +240,48 @@ def _keep(result: report.Report, folder: Path) -> None:
     (folder / REPORT).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What became of placing with one seed, and the files that it left."""
+
+    result: report.Report
+    files: dict[Path, bytes]
+
+    def restore(self) -> None:
+        for path, content in self.files.items():
+            path.write_bytes(content)
+
+
+def _attempt(board: Board, role: str, geometry: Geometry, folder: Path, tools: Tools, seed: int,
+             placer: str, router: str) -> _Attempt:
+    """Place and route; raises :class:`UnfitError` when it does not fit."""
+    def result_of(log: str) -> report.Report:
+        return report.read(board, role, geometry, folder, log, seed=seed, placer=placer,
+                           router=router)
+
+    try:
+        result = result_of(place(board, geometry, folder, tools, seed, placer, router))
+    except FlowError as error:
+        log = folder / "nextpnr.log"
+        result = result_of(log.read_text() if log.exists() else "")
+        over = result.excess()
+        _keep(result, folder)
+        if over:
+            raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
+                             f"{over}", result) from error
+        raise
+    left = [folder / name for name in ("top.asc", "top.config", "top.report.json", "nextpnr.log")]
+    return _Attempt(result, {path: path.read_bytes() for path in left if path.exists()})
+
+
 def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
-          seed: int = 1, placer: str | None = None, router: str | None = None,
+          seed: int = 1, tries: int = 1, placer: str | None = None, router: str | None = None,
           say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
 
-    ``seed`` is the placer's, ``placer`` and ``router`` are nextpnr's, by default the family's in
-    ``PLACER_OF`` and ``ROUTER_OF``.
+    ``placer`` and ``router`` are nextpnr's, by default the family's in ``PLACER_OF`` and
+    ``ROUTER_OF``. It places with ``seed``; while that is too slow, with the next ones, at most
+    ``tries`` in all, and the fastest counts.
 
     Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
     :class:`FlowError`.
@@ -254,10 +289,6 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
     tools = tools or Tools()
     placer = placer or PLACER_OF[board.chip.family]
     router = router or ROUTER_OF[board.chip.family]
-
-    def result_of(log: str) -> report.Report:
-        return report.read(board, role, geometry, folder, log, seed=seed, placer=placer,
-                           router=router)
 
     for name in ("yosys", f"nextpnr-{board.chip.family}"):
         tools.command(name)             # missing ones are named before anything is done
@@ -269,19 +300,16 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
     say("synthesising" + (" (the first run of Yosys takes a minute longer)"
                           if tools.first_run() else ""))
     synthesise(board, folder, tools)
-    say("placing and routing")
-    try:
-        log = place(board, geometry, folder, tools, seed, placer, router)
-    except FlowError as error:
-        log_path = folder / "nextpnr.log"
-        result = result_of(log_path.read_text() if log_path.exists() else "")
-        over = result.excess()
-        _keep(result, folder)
-        if over:
-            raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
-                             f"{over}", result) from error
-        raise
-    result = result_of(log)
+    found: list[_Attempt] = []
+    for one in range(seed, seed + tries):
+        say("placing and routing" + (f" with seed {one}: {found[-1].result.max_mhz:.1f} MHz were "
+                                     "too slow" if found else ""))
+        found.append(_attempt(board, role, geometry, folder, tools, one, placer, router))
+        if found[-1].result.timing_met:
+            break
+    best = max(found, key=lambda attempt: attempt.result.max_mhz)
+    best.restore()
+    result = best.result
     _keep(result, folder)
     say("packing")
     bitstream = pack(board, folder, tools)

@@ -84,6 +84,9 @@ def show_parts(report: Report) -> None:
               help="Yosys and nextpnr as Python packages, or those on the PATH.")
 @click.option("--seed", type=int, default=1,
               help="Seed of placement: another one is another try at the frequency.")
+@click.option("--tries", type=click.IntRange(1, 100), default=4, show_default=True,
+              help="While it is too slow, place with the next seeds as well, so many in all; the "
+                   "fastest counts.")
 @click.option("--placer", type=click.Choice(["heap", "static", "sa"]),
               help="nextpnr's placer; static on an ECP5 and heap on an iCE40 if left out.")
 @click.option("--router", type=click.Choice(["router1", "router2"]),
@@ -91,7 +94,8 @@ def show_parts(report: Report) -> None:
 @click.option("--parts", is_flag=True, help="Show also what each component takes.")
 @common.json_option
 def build(board: str, role: str, links: int | None, pins: str | None, out: str | None, tools: str,
-          seed: int, placer: str | None, router: str | None, parts: bool, as_json: bool) -> None:
+          seed: int, tries: int, placer: str | None, router: str | None, parts: bool,
+          as_json: bool) -> None:
     """Build the bitstream of BOARD in a role, and say how it fits and how fast it is.
 
     Takes minutes. Fails, saying by how much, when the design does not fit or is too slow.
@@ -114,7 +118,7 @@ def build(board: str, role: str, links: int | None, pins: str | None, out: str |
 
     try:
         report = flow.build(described, role, geometry, folder, tools=flow.Tools(tools), seed=seed,
-                            placer=placer, router=router, say=say)
+                            tries=tries, placer=placer, router=router, say=say)
     except flow.MissingToolError as error:
         raise EnvironmentError_(str(error)) from error
     except flow.UnfitError as error:

@@ -20,18 +20,23 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tools(monkeypatch, tmp_path):
-    """Programs called like the real ones; nextpnr fits and is as fast as ``speed`` says."""
+    """Programs called like the real ones; nextpnr fits and is as fast as ``speed`` says, each time
+    as its next line says."""
     folder = tmp_path / "bin"
     folder.mkdir()
     speed = tmp_path / "speed"
     speed.write_text("20")
     scripts = {
         "yosys": 'echo \'{"modules":{"top":{"attributes":{"top":"1"},"cells":{}}}}\' > top.json',
-        "nextpnr-ice40": 'echo "$@" > ../../../arguments;'
-                         ' echo "Info: ICESTORM_LC: $(cat ../../../cells 2>/dev/null || echo 5000)/'
-                         ' 5280 94%"; test -e ../../../cells && { echo "ERROR: no room"; exit 1; };'
-                         ' echo "{\\"fmax\\":{\\"clk\\":{\\"achieved\\":$(cat ../../../speed)}}}"'
-                         " > top.report.json; echo routed > top.asc",
+        "nextpnr-ice40": """cd ../../..
+echo "$@" > arguments
+echo "Info: ICESTORM_LC: $(cat cells 2>/dev/null || echo 5000)/ 5280 94%"
+test -e cells && { echo "ERROR: no room"; exit 1; }
+achieved=$(sed -n 1p speed)
+sed -i '1{$!d}' speed
+cd - > /dev/null
+echo "{\\"fmax\\":{\\"clk\\":{\\"achieved\\":$achieved}}}" > top.report.json
+echo "$@" > top.asc""",
         "icepack": "cp $1 $2",
     }
     for name, body in scripts.items():
@@ -74,6 +79,25 @@ def test_how_to_place_and_route_is_passed_on_and_told(capsys, tools, arguments, 
     assert (found["seed"], found["placer"], found["router"]) == (seed, placer, router)
     given = (tools / "arguments").read_text()
     assert f"--seed {seed} --placer {placer} --router {router} " in given
+
+
+def test_while_it_is_too_slow_the_next_seeds_are_tried(capsys, tools):
+    (tools / "speed").write_text("10\n11\n12.5\n13")
+    code, out, err = build(capsys, "--json", "--seed", "5")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["seed"], found["max_mhz"]) == (7, 12.5)
+    assert "with seed 6: 10.0 MHz were too slow" in err
+
+
+def test_of_several_tries_the_fastest_counts(capsys, tools):
+    (tools / "speed").write_text("9\n11\n10\n8")
+    code, out, err = build(capsys, "--json", "--tries", "3")
+    assert code == 4
+    found = json.loads(out)
+    assert (found["seed"], found["max_mhz"]) == (2, 11)
+    assert "too slow: 11.0 MHz of 12.0 MHz" in err
+    assert "--seed 2 " in (tools / "build/boards/icebreaker-target/top.bin").read_text()
 
 
 def test_build_says_by_how_much_it_is_too_slow(capsys, tools):
