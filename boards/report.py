@@ -200,7 +200,7 @@ def _netlist_name(cell: str) -> str:
 
 
 def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> list[Path_]:
-    """The slowest ways from register to register, each into another component.
+    """The slowest ways from register to register of one clock, each into another component.
 
     nextpnr describes one path a clock step by step. Of the others it only says how late they are
     and which cell comes last: the way to that is the longest one through the netlist ``cells``.
@@ -208,7 +208,7 @@ def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> lis
     found = []
     for path in timing.get("critical_paths", []):
         steps = path["path"]
-        if not steps or "<async>" in (path["from"], path["to"]):
+        if not steps or path["from"] != path["to"]:
             continue
         owners = [component(step["from"]["cell"]) for step in steps]
         found.append(Path_(owners[0], component(steps[-1]["to"]["cell"]),
@@ -217,7 +217,7 @@ def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> lis
     ways = _Ways(cells)
     ends = [(max(end["delay"]), net["driver"], component(end["cell"]))
             for net in timing.get("detailed_net_timings", [])
-            for end in net["endpoints"] if end["event"] != "async"]
+            for end in net["endpoints"] if end["event"] == net["event"]]
     for late, driver, owner in sorted(ends, key=lambda end: -end[0]):
         if len(found) >= count:
             break

@@ -23,8 +23,14 @@ TIMING = {
         {"from": {"cell": "target.link_0.speaker.x_LC"},
          "to": {"cell": "target.link_0.speaker.y_LC"}, "delay": 2.0, "type": "routing"}]}, {
              "from": "<async>", "to": "posedge clk", "path": [{
-                 "from": {"cell": "pin"}, "to": {"cell": "cd_sync.x"}, "delay": 99.0}]}],
-    "detailed_net_timings": [{"driver": "target.core.bus.a_LC", "endpoints": [
+                 "from": {"cell": "pin"}, "to": {"cell": "cd_sync.x"}, "delay": 99.0}]}, {
+                     "from": "posedge slow", "to": "posedge clk", "path": [{
+                         "from": {"cell": "start.r"}, "to": {"cell": "cd_sync.x"},
+                         "delay": 88.0}]}],
+    "detailed_net_timings": [{"driver": "start.reset_LC", "event": "posedge slow", "endpoints": [
+        {"cell": "target.core.commit.z_LC", "delay": [1.0, 77.0], "event": "posedge clk"}]}, {
+            "driver": "target.core.bus.a_LC", "event": "posedge clk", "endpoints": [
+        {"cell": "pin", "delay": [1.0, 66.0], "event": "async"},
         {"cell": "target.link_0.speaker.z_LC", "delay": [1.0, 3.4], "event": "posedge clk"},
         {"cell": "target.core.reader.z_LC", "delay": [1.0, 2.4], "event": "posedge clk"},
         {"cell": "target.core.status.z_LC", "delay": [1.0, 3.0], "event": "posedge clk"},
