@@ -38,10 +38,6 @@ PLACER_OF = {"ice40": "heap", "ecp5": "static"}
 ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
 _ROUTING = {"router1": [], "router2": ["--tmg-ripup"]}
 
-# Of the frequency that is needed, what nextpnr is asked for: it mends what it believes to be late,
-# and a wire is sometimes a little slower than it believed.
-_ASKED = {"ice40": 1.0, "ecp5": 1.05}
-
 Say = Callable[[str], None]
 
 
@@ -214,7 +210,7 @@ def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: in
         f"nextpnr-{family}",
         [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
          "--placer", placer, "--router", router, *_ROUTING[router],
-         "--freq", f"{_ASKED[family] * geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
+         "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
          "--report", "top.report.json", "--detailed-timing-report"],
         folder, "nextpnr.log")
 

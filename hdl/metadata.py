@@ -157,7 +157,10 @@ class Metadata(wiring.Component):
             # A register chooses; only what has an effect waits for the client's ``req``.
             address = Signal(range(depth), name=f"{name}_addr")
             m.d.comb += address.eq(share(f"{name}_addr", granted))
-            found = (self._read_halves if quick and depth >= 4 else self._read)(m, memory, address)
+            if quick and depth >= 4:
+                found = self._read_halves(m, memory, address)
+            else:
+                found = self._read(m, memory, address, write)
             # A clock later: whether something is written is decided on what has just been read.
             m.d[late_domain(platform)] += [
                 write.addr.eq(address),
@@ -168,11 +171,12 @@ class Metadata(wiring.Component):
                 m.d.comb += Value.cast(getattr(port, f"{name}_rdata")).eq(found)
         return m
 
-    def _read(self, m, memory, address):
-        """What ``memory`` holds at ``address``, a clock later. Nobody reads a word for good in the
-        clock in which it is written."""
+    def _read(self, m, memory, address, write):
+        """What ``memory`` holds at ``address``, a clock later. A word that is being written shows
+        what it did: block RAM would show anything, and who has just written a word may look on."""
         read = memory.read_port()
-        m.d.comb += read.addr.eq(address)
+        m.d.comb += [read.addr.eq(address),
+                     read.en.eq(~(write.en & (write.addr == address)))]
         return Value.cast(read.data)
 
     def _read_halves(self, m, memory, address):
