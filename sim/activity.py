@@ -244,21 +244,73 @@ def _together(statements: list[_Statement], before: list[set[int]]) -> list[int]
 
 SMALL = 400     # characters of code that cost no more than waking up a chunk for them
 
-# Registers that change at every clock, by the end of their names. What depends on them runs at
-# every clock anyway, so it may as well run together. A wrong name costs time, nothing else.
+# Registers that change at every clock, by the end of their names. What depends on them, or writes
+# them, runs at every clock anyway, so it may as well run together. A wrong name costs time,
+# nothing else.
 RESTLESS = re.compile(
     r"__DOT__(uart_tx__DOT__clocks|ticker__DOT__left|registers__DOT__clock|_cycles|core__DOT__now)$")
 
-# Registers that change at every clock for a while. What depends on one of them runs together.
-BUSY = re.compile(r"__DOT__(uart_rx__DOT__clocks|line__DOT__left|dispatcher__DOT__waited)$")
+# Registers of a few bits that so much depends on that it is cheaper to write them at every clock
+# than to run all of that when they might change.
+PULSES = re.compile(r"__DOT__engine__DOT__(tick\w*|unit)$")
+
+# Components that work at every clock while bytes come, or at every bit while they go: each runs as
+# a whole, not as a dozen chunks that wake each other.
+BUSY = re.compile(r"^(?:f\d+_)?(?:__Vdly__)?(.*__DOT__(?:uart_rx|line"
+                  r"|engine(?=__DOT__(?:uart_tx|timer|byte_out|tick|unit))))__DOT__")
+
+
+class _Order:
+    """Groups in their partial order, as sets of bits: which must run before and after which."""
+
+    def __init__(self, edges: dict[int, set[int]]) -> None:
+        self.groups = [circle[0] for circle in _strong(edges)]      # dependencies come first
+        self._bit = {of: 1 << number for number, of in enumerate(self.groups)}
+        self._before = dict.fromkeys(self.groups, 0)
+        self._after = dict.fromkeys(self.groups, 0)
+        for of in self.groups:
+            for other in edges[of]:
+                self._before[of] |= self._bit[other] | self._before[other]
+        for of in reversed(self.groups):
+            for other in edges[of]:
+                self._after[other] |= self._bit[of] | self._after[of]
+        self._united = {of: of for of in self.groups}
+
+    def _find(self, of: int) -> int:
+        while self._united[of] != of:
+            of = self._united[of]
+        return of
+
+    def unite(self, one: int, other: int) -> bool:
+        """Make them one group; false if they are one, or if anything must run between them."""
+        one, other = self._find(one), self._find(other)
+        both = self._bit[one] | self._bit[other]
+        before = (self._before[one] | self._before[other]) & ~both
+        after = (self._after[one] | self._after[other]) & ~both
+        if one == other or before & after:
+            return False
+        self._united[other] = one
+        self._bit[one] = both
+        self._before[one], self._after[one] = before, after
+        for of in self._members(before):
+            self._after[of] |= both | after
+        for of in self._members(after):
+            self._before[of] |= both | before
+        return True
+
+    def _members(self, bits: int) -> Iterator[int]:
+        while bits:
+            of = self._find(self.groups[bits.bit_length() - 1])
+            yield of
+            bits &= ~self._bit[of]
 
 
 def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], group: list[int],
                    unite: Callable[[int, int], None]) -> None:
-    """Unite small groups with one whose every run might concern them anyway.
+    """Unite small groups with others whose every run might concern them anyway.
 
-    That is one just before that reads or writes all they read. What never changes after the
-    start (lengths of bits) does not count.
+    Those are what reads the same, and what comes before and reads or writes all they read. What
+    never changes after the start (lengths of bits) does not count.
     """
     reads: dict[int, set[str]] = defaultdict(set)
     writes: dict[int, set[str]] = defaultdict(set)
@@ -269,23 +321,35 @@ def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], gro
         reads[of] |= statements[number].reads - settled
         writes[of] |= statements[number].writes
         size[of] += len(statements[number].text)
-    level: dict[int, int] = {}
-    for circle in _strong(edges):       # dependencies come first
-        of = circle[0]
-        level[of] = 1 + max((level[other] for other in edges[of]), default=-1)
-    restless: dict[int, int] = {}       # by level: the group that such groups are united with
-    busy: dict[tuple[int, str], int] = {}
-    for of in sorted(level, key=lambda one: (level[one], one)):
-        if any(RESTLESS.search(name) for name in reads[of]) and size[of] <= 3 * SMALL:
-            unite(restless.setdefault(level[of], of), of)
-        elif size[of] <= SMALL and (names := sorted(filter(BUSY.search, reads[of]))):
-            unite(busy.setdefault((level[of], names[0]), of), of)
-        elif size[of] > SMALL:
-            continue
-        for other in sorted(edges[of]):
-            if level[other] == level[of] - 1 and reads[of] <= reads[other] | writes[other]:
+    order = _Order(edges)
+    alike: dict[object, list[int]] = defaultdict(list)      # by what they are united for
+
+    def join(of: int, others: list[int]) -> bool:
+        for other in others:
+            if order.unite(other, of):
                 unite(other, of)
-                break
+                return True
+        return False
+
+    def is_restless(of: int) -> bool:
+        return (any(map(RESTLESS.search, reads[of] | writes[of]))
+                or any(map(PULSES.search, writes[of])))
+
+    for of in order.groups:
+        reason: object = None
+        busy = BUSY.match(min(writes[of]))
+        if size[of] <= 3 * SMALL and is_restless(of):
+            reason = "restless"
+        elif busy:
+            reason = busy[1]
+        elif size[of] <= SMALL:
+            reason = frozenset(reads[of])
+        if reason and not join(of, alike[reason]):
+            alike[reason].append(of)
+        if size[of] <= SMALL and not (busy and busy[1].endswith("engine")):
+            # What sends does little between two bits: it stays apart from what runs all the time.
+            join(of, [other for other in sorted(edges[of])
+                      if reads[of] <= reads[other] | writes[other]])
 
 
 def _strong(edges: dict[int, set[int]]) -> list[list[int]]:
@@ -434,6 +498,12 @@ bool farside_check_clock(ROOT* vlSelf) {
 """
 
 
+def _tell_writes(text: str, arrays: set[str]) -> str:
+    """``text``, saying in ``wrote`` that an element of one of ``arrays`` was written."""
+    return _LVALUE.sub(lambda found: f"{' wrote = true;' if found[1] in arrays else ''}{found[0]}",
+                       text)
+
+
 def add_filter(directory: Path, prefix: str) -> int:
     """Rewrite the code in ``directory``; returns the number of chunks.
 
@@ -465,27 +535,33 @@ def add_filter(directory: Path, prefix: str) -> int:
     def emit(index: int, chunk: list[int]) -> str:
         numbers = sorted(chunk)
         writes = sorted({name for number in numbers for name in statements[number].writes})
-        watched = [name for name in writes if readers[name] and name not in design.memories]
+        # What surely runs again needs no comparison to know it.
+        again = {index} if any(map(RESTLESS.search, writes)) else set()
+        watched = [name for name in writes
+                   if readers[name] - again and name not in design.memories]
         # Variables with the same readers are compared at once.
         by_readers: dict[frozenset[int], list[str]] = defaultdict(list)
         for name in watched:
-            by_readers[frozenset(readers[name])].append(name)
+            by_readers[frozenset(readers[name] - again)].append(name)
+        arrays = {name for number in numbers for name in statements[number].arrays}
+        woken = {reader for name in arrays for reader in readers[name]} - again
         lines = [f"void farside_chunk_{index}({root}* vlSelf) {{",
                  "    auto& vlSelfRef = *vlSelf;"]
         lines += [f"    const auto old_{n} = {reference(name)};"
                   for n, name in enumerate(watched)]
-        lines += [f"    {statements[number].text}" for number in numbers]
+        if woken:
+            lines.append("    bool wrote = false;")
+        lines += [f"    {_tell_writes(statements[number].text, arrays if woken else set())}"
+                  for number in numbers]
         order = {name: n for n, name in enumerate(watched)}
         for of, names in by_readers.items():
             differs = " | ".join(f"farside_differs(old_{order[name]}, {reference(name)})"
                                  for name in names)
             lines.append(f"    if ({differs}) {{ {wake(set(of))} }}")
-        woken: set[int] = set()
-        for number in numbers:
-            for name in statements[number].arrays:
-                woken |= readers[name]
         if woken:
-            lines.append(f"    {wake(woken)}")
+            lines.append(f"    if (wrote) {{ {wake(woken)} }}")
+        if again:
+            lines.append(f"    {wake(again)}")
         return "\n".join([*lines, "}", ""])
 
     head = ["#pragma once", f'#include "{prefix}__pch.h"', "#include <cstring>",

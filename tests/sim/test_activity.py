@@ -1,12 +1,23 @@
 """The activity filter: the same results as without it, on the whole board under traffic."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sim.activity import Unexpected, _conflicts, _split, _Statement, _together, add_filter
+from sim.activity import (
+    Unexpected,
+    _conflicts,
+    _Order,
+    _split,
+    _Statement,
+    _strong,
+    _tell_writes,
+    _together,
+    add_filter,
+)
 from sim.board import SimulatedBoard
 from sim.build import Spec, build
 from tests.geometries import BOARD
@@ -53,6 +64,37 @@ def test_order_is_kept_where_it_matters():
     statements = [statement("a", "x"), statement("x", "y"), statement("c", "a")]
     before = _conflicts(statements)
     assert before == [set(), {0}, {0}], "read after write, and write after read"
+
+
+def test_groups_that_something_runs_between_are_not_united():
+    order = _Order({0: set(), 1: {0}, 2: {1}, 3: set()})
+    assert not order.unite(0, 2), "1 runs between them"
+    assert order.unite(0, 1)
+    assert order.unite(0, 2), "and is one of them now"
+    assert not order.unite(1, 2), "they are one"
+    assert order.unite(3, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_united_groups_never_wait_for_each_other(seed):
+    rng = random.Random(seed)
+    edges = {of: {other for other in range(of) if rng.random() < 0.1} for of in range(30)}
+    order = _Order(edges)
+    group = list(range(30))
+    for one, other in (rng.sample(range(30), 2) for _ in range(200)):
+        if order.unite(one, other):
+            group = [group[one] if of == group[other] else of for of in group]
+            united = {of: set() for of in group}
+            for of, needed in edges.items():
+                united[group[of]] |= {group[other] for other in needed} - {group[of]}
+            assert all(len(circle) == 1 for circle in _strong(united)), f"seed {seed}"
+    assert len(set(group)) < 30
+
+
+def test_only_what_is_written_is_told():
+    text = "if (set) { vlSelfRef.ring[at] = value; } vlSelfRef.seen = vlSelfRef.ring[0U];"
+    assert _tell_writes(text, {"ring"}).count("wrote = true;") == 1
+    assert _tell_writes(text, set()) == text
 
 
 def test_code_of_another_form_is_refused_and_left_alone(tmp_path: Path):
