@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 from firmware_model.geometry import Geometry
 
 from .board import Board
+
+TIMING = "top.report.json"      # of a build's files, nextpnr's report
 
 # nextpnr's names of what a chip has.
 _CELLS = {"ice40": "ICESTORM_LC", "ecp5": "TRELLIS_COMB"}
@@ -200,31 +204,59 @@ def _netlist_name(cell: str) -> str:
 
 
 def _paths(timing: dict[str, Any], cells: dict[str, Any], count: int = 3) -> list[Path_]:
-    """The slowest ways from register to register of one clock, each into another component.
+    """The slowest ways from register to register of the slowest clock, each into another component.
 
     nextpnr describes one path a clock step by step. Of the others it only says how late they are
     and which cell comes last: the way to that is the longest one through the netlist ``cells``.
     """
+    fmax = timing.get("fmax", {})
+    if not fmax:
+        return []
+    clock = "posedge " + min(fmax, key=lambda name: fmax[name]["achieved"])
     found = []
     for path in timing.get("critical_paths", []):
-        steps = path["path"]
-        if not steps or path["from"] != path["to"]:
-            continue
-        owners = [component(step["from"]["cell"]) for step in steps]
-        found.append(Path_(owners[0], component(steps[-1]["to"]["cell"]),
-                           sum(step["delay"] for step in steps), tuple(owners[1:])))
-    found.sort(key=lambda path: -path.nanoseconds)
+        if path["path"] and path["from"] == path["to"] == clock:
+            steps = path["path"]
+            owners = [component(step["from"]["cell"]) for step in steps]
+            found.append(Path_(owners[0], component(steps[-1]["to"]["cell"]),
+                               sum(step["delay"] for step in steps), tuple(owners[1:])))
+    longest = max((path.nanoseconds for path in found), default=math.inf)
     ways = _Ways(cells)
-    ends = [(max(end["delay"]), net["driver"], component(end["cell"]))
-            for net in timing.get("detailed_net_timings", [])
-            for end in net["endpoints"] if end["event"] == net["event"]]
-    for late, driver, owner in sorted(ends, key=lambda end: -end[0]):
+    for late, driver, owner in sorted(_ends(timing, clock), key=lambda end: -end[0]):
         if len(found) >= count:
             break
-        if all(path.end != owner for path in found):
+        if late <= longest and all(path.end != owner for path in found):
             way = [component(cell) for cell in ways.to(_netlist_name(driver))] or ["..."]
             found.append(Path_(way[0], owner, late, (*way[1:], component(driver))))
-    return found[:count]
+    return found
+
+
+def _ends(timing: dict[str, Any], clock: str) -> Iterator[tuple[float, str, str]]:
+    """Where ways of ``clock`` end: how late, by which driver, in which component.
+
+    An endpoint is told once for each clock that its ways begin with, and of these only the first
+    is named, for the whole net. Ways from another clock are the longer ones: all that crosses does
+    so once, at the start, and from far away.
+    """
+    for net in timing.get("detailed_net_timings", []):
+        told: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for end in net["endpoints"]:
+            if end["event"] == clock:
+                told[end["cell"], end["port"]].append(max(end["delay"]))
+        for (cell, _), delays in told.items():
+            if len(delays) > 1 or net["event"] == clock:
+                yield min(delays), net["driver"], component(cell)
+
+
+def _timing_of(folder: Path) -> dict[str, Any]:
+    found = folder / TIMING
+    return dict(json.loads(found.read_text())) if found.exists() else {}
+
+
+def max_mhz(folder: Path) -> float:
+    """The frequency that the slowest clock of the build in ``folder`` can have; 0 if unknown."""
+    fmax = _timing_of(folder).get("fmax", {})
+    return min((float(clock["achieved"]) for clock in fmax.values()), default=0.0)
 
 
 def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *, seed: int,
@@ -233,16 +265,14 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *,
     uses = _utilisation(log)
     family = board.chip.family
     chip = board.chip
-    timing_file = folder / "top.report.json"
-    timing = json.loads(timing_file.read_text()) if timing_file.exists() else {}
-    speeds = [clock["achieved"] for clock in timing.get("fmax", {}).values()]
+    timing = _timing_of(folder)
     netlist = _cells_of(folder / "top.json")
     return Report(
         board=board.name, role=role, links=geometry.links,
         cells=uses.get(_CELLS[family], Use(0, chip.cells)),
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
-        required_mhz=geometry.clock_hz / 1e6, max_mhz=min(speeds, default=0.0),
+        required_mhz=geometry.clock_hz / 1e6, max_mhz=max_mhz(folder),
         seed=seed, placer=placer, router=router,
         paths=tuple(_paths(timing, netlist)),
         parts=parts(netlist),
