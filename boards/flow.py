@@ -18,7 +18,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from firmware_model.geometry import Geometry
@@ -33,10 +33,14 @@ REPORT = "report.json"
 # do; the other solves for the shortest wires and moves what overlaps, by turns, and left the wires
 # of the largest design a fifth slower. Of its routers, the first takes one connection after the
 # other and undoes what is in its way, which may take without end where a chip is crowded; the
-# second negotiates for all of them at once, and with the last option also for those that are late.
+# second negotiates for all of them at once, and told to rip up by timing also for those that are
+# late. nextpnr has the static placer since October 2023.
 PLACER_OF = {"ice40": "heap", "ecp5": "static"}
 ROUTER_OF = {"ice40": "router1", "ecp5": "router2"}
 _ROUTING = {"router1": [], "router2": ["--tmg-ripup"]}
+
+# What placing and routing leaves.
+_PLACED = ("top.asc", "top.config", report.TIMING, "nextpnr.log")
 
 Say = Callable[[str], None]
 
@@ -197,21 +201,30 @@ def synthesise(board: Board, folder: Path, tools: Tools) -> None:
     tools.run("yosys", ["-q", "-p", script], folder, "yosys.log")
 
 
-def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, seed: int, placer: str,
-          router: str) -> str:
-    """``top.json`` to a placed and routed design and ``top.report.json``; nextpnr's log."""
+@dataclass(frozen=True)
+class Placing:
+    """With what nextpnr places and routes; it names them so."""
+
+    seed: int
+    placer: str
+    router: str
+
+
+def place(board: Board, geometry: Geometry, folder: Path, tools: Tools, how: Placing) -> None:
+    """``top.json`` to what ``_PLACED`` names."""
     family = board.chip.family
     output = {"ice40": ["--pcf", "top.pcf", "--asc", "top.asc"],
               "ecp5": ["--lpf", "top.lpf", "--textcfg", "top.config"]}[family]
     if family == "ecp5":
         # A wire that no LED or button is on may stay without a place on the package.
         output.append("--lpf-allow-unconstrained")
-    return tools.run(
+    # Of an ECP5's clock more is asked for: it has a constraint of its own (boards/clock.py).
+    tools.run(
         f"nextpnr-{family}",
-        [*_chip_options(board), "--json", "top.json", *output, "--seed", str(seed),
-         "--placer", placer, "--router", router, *_ROUTING[router],
+        [*_chip_options(board), "--json", "top.json", *output, "--seed", str(how.seed),
+         "--placer", how.placer, "--router", how.router, *_ROUTING[how.router],
          "--freq", f"{geometry.clock_hz / 1e6:g}", "--timing-allow-fail",
-         "--report", "top.report.json", "--detailed-timing-report"],
+         "--report", report.TIMING, "--detailed-timing-report"],
         folder, "nextpnr.log")
 
 
@@ -235,62 +248,68 @@ def pack(board: Board, folder: Path, tools: Tools) -> Path:
     return folder / "top.bit"
 
 
-def _keep(result: report.Report, folder: Path) -> None:
-    """For `docs/hardware.py`, and whoever wants the figures of an earlier build."""
+def _report(board: Board, role: str, geometry: Geometry, folder: Path,
+            how: Placing) -> report.Report:
+    """What is in ``folder``; also kept there, for `docs/hardware.py` and whoever wants to know."""
+    log = folder / "nextpnr.log"
+    result = report.read(board, role, geometry, folder, log.read_text() if log.exists() else "",
+                         **asdict(how))
     (folder / REPORT).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+    return result
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """What became of placing with one seed, and the files that it left."""
-
-    result: report.Report
-    files: dict[Path, bytes]
-
-    def restore(self) -> None:
-        for path, content in self.files.items():
-            path.write_bytes(content)
-
-
-def _attempt(board: Board, role: str, geometry: Geometry, folder: Path, tools: Tools, seed: int,
-             placer: str, router: str) -> _Attempt:
-    """Place and route; raises :class:`UnfitError` when it does not fit."""
-    def result_of(log: str) -> report.Report:
-        return report.read(board, role, geometry, folder, log, seed=seed, placer=placer,
-                           router=router)
-
-    try:
-        result = result_of(place(board, geometry, folder, tools, seed, placer, router))
-    except FlowError as error:
-        log = folder / "nextpnr.log"
-        result = result_of(log.read_text() if log.exists() else "")
-        over = result.excess()
-        _keep(result, folder)
-        if over:
-            raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
-                             f"{over}", result) from error
-        raise
-    left = [folder / name for name in ("top.asc", "top.config", "top.report.json", "nextpnr.log")]
-    return _Attempt(result, {path: path.read_bytes() for path in left if path.exists()})
+def _place_at_best(board: Board, role: str, geometry: Geometry, folder: Path, tools: Tools,
+                   how: Placing, tries: int, say: Say) -> Placing:
+    """Place and route, with the seeds after the first while that is too slow; the fastest, whose
+    files it leaves."""
+    best = how
+    speed = 0.0
+    files: dict[Path, bytes] = {}
+    placed = [folder / name for name in _PLACED]
+    for one in range(how.seed, how.seed + tries):
+        say(f"{speed:.1f} MHz are too slow: placing and routing with seed {one}" if files
+            else "placing and routing")
+        for path in placed:
+            path.unlink(missing_ok=True)
+        trial = replace(how, seed=one)
+        try:
+            place(board, geometry, folder, tools, trial)
+        except FlowError as error:
+            if files:
+                continue        # what fits may still not be routed from everywhere
+            result = _report(board, role, geometry, folder, trial)
+            if over := result.excess():
+                raise UnfitError(f"{board.name} {role} with {geometry.links} links does not fit: "
+                                 f"{over}", result) from error
+            raise
+        reached = report.max_mhz(folder)
+        if reached > speed or not files:
+            best, speed = trial, reached
+            files = {path: path.read_bytes() for path in placed if path.exists()}
+        if speed * 1e6 >= geometry.clock_hz:
+            break
+    for path, content in files.items():
+        path.write_bytes(content)
+    return best
 
 
 def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: Tools | None = None,
-          seed: int = 1, tries: int = 1, placer: str | None = None, router: str | None = None,
+          tries: int, seed: int = 1, placer: str | None = None, router: str | None = None,
           say: Say = lambda text: None) -> report.Report:
     """Build a bitstream and say what became of it.
 
     ``placer`` and ``router`` are nextpnr's, by default the family's in ``PLACER_OF`` and
     ``ROUTER_OF``. It places with ``seed``; while that is too slow, with the next ones, at most
-    ``tries`` in all, and the fastest counts.
+    ``tries`` in all, and the fastest counts. A later one that cannot be routed does not.
 
     Raises :class:`UnfitError` when it does not fit or is too slow (with the report), else
     :class:`FlowError`.
     """
     tools = tools or Tools()
-    placer = placer or PLACER_OF[board.chip.family]
-    router = router or ROUTER_OF[board.chip.family]
+    family = board.chip.family
+    how = Placing(seed, placer or PLACER_OF[family], router or ROUTER_OF[family])
 
-    for name in ("yosys", f"nextpnr-{board.chip.family}"):
+    for name in ("yosys", f"nextpnr-{family}"):
         tools.command(name)             # missing ones are named before anything is done
     if importlib.util.find_spec("amaranth_boards") is None:
         raise MissingToolError("amaranth-boards is not installed: run `make fpga`")
@@ -300,17 +319,8 @@ def build(board: Board, role: str, geometry: Geometry, folder: Path, *, tools: T
     say("synthesising" + (" (the first run of Yosys takes a minute longer)"
                           if tools.first_run() else ""))
     synthesise(board, folder, tools)
-    found: list[_Attempt] = []
-    for one in range(seed, seed + tries):
-        say("placing and routing" + (f" with seed {one}: {found[-1].result.max_mhz:.1f} MHz were "
-                                     "too slow" if found else ""))
-        found.append(_attempt(board, role, geometry, folder, tools, one, placer, router))
-        if found[-1].result.timing_met:
-            break
-    best = max(found, key=lambda attempt: attempt.result.max_mhz)
-    best.restore()
-    result = best.result
-    _keep(result, folder)
+    how = _place_at_best(board, role, geometry, folder, tools, how, tries, say)
+    result = _report(board, role, geometry, folder, how)
     say("packing")
     bitstream = pack(board, folder, tools)
     manifest = {

@@ -84,7 +84,7 @@ def show_parts(report: Report) -> None:
               help="Yosys and nextpnr as Python packages, or those on the PATH.")
 @click.option("--seed", type=int, default=1,
               help="Seed of placement: another one is another try at the frequency.")
-@click.option("--tries", type=click.IntRange(1, 100), default=4, show_default=True,
+@click.option("--tries", type=click.IntRange(1, 100), default=4,
               help="While it is too slow, place with the next seeds as well, so many in all; the "
                    "fastest counts.")
 @click.option("--placer", type=click.Choice(["heap", "static", "sa"]),
@@ -98,7 +98,8 @@ def build(board: str, role: str, links: int | None, pins: str | None, out: str |
           as_json: bool) -> None:
     """Build the bitstream of BOARD in a role, and say how it fits and how fast it is.
 
-    Takes minutes. Fails, saying by how much, when the design does not fit or is too slow.
+    Takes minutes, and nearly as long again for each further try. Fails, saying by how much, when
+    the design does not fit or is too slow.
     """
     described = board_called(board, pins)
     from boards import flow

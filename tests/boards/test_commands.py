@@ -9,9 +9,6 @@ import pytest
 from boards import flow
 from host_tools.cli import main
 
-FITS = """Info: ICESTORM_LC: 5000/ 5280 94%
-"""
-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
@@ -21,20 +18,20 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def tools(monkeypatch, tmp_path):
     """Programs called like the real ones; nextpnr fits and is as fast as ``speed`` says, each time
-    as its next line says."""
+    as its next line says, and fails where that is 0."""
     folder = tmp_path / "bin"
     folder.mkdir()
     speed = tmp_path / "speed"
     speed.write_text("20")
     scripts = {
         "yosys": 'echo \'{"modules":{"top":{"attributes":{"top":"1"},"cells":{}}}}\' > top.json',
-        "nextpnr-ice40": """cd ../../..
-echo "$@" > arguments
-echo "Info: ICESTORM_LC: $(cat cells 2>/dev/null || echo 5000)/ 5280 94%"
-test -e cells && { echo "ERROR: no room"; exit 1; }
-achieved=$(sed -n 1p speed)
-sed -i '1{$!d}' speed
-cd - > /dev/null
+        "nextpnr-ice40": """root=../../..
+echo "$@" > $root/arguments
+echo "Info: ICESTORM_LC: $(cat $root/cells 2>/dev/null || echo 5000)/ 5280 94%"
+test -e $root/cells && { echo "ERROR: no room"; exit 1; }
+achieved=$(sed -n 1p $root/speed)
+sed -i '1{$!d}' $root/speed
+test $achieved = 0 && { echo "ERROR: no way"; exit 1; }
 echo "{\\"fmax\\":{\\"clk\\":{\\"achieved\\":$achieved}}}" > top.report.json
 echo "$@" > top.asc""",
         "icepack": "cp $1 $2",
@@ -81,23 +78,30 @@ def test_how_to_place_and_route_is_passed_on_and_told(capsys, tools, arguments, 
     assert f"--seed {seed} --placer {placer} --router {router} " in given
 
 
-def test_while_it_is_too_slow_the_next_seeds_are_tried(capsys, tools):
-    (tools / "speed").write_text("10\n11\n12.5\n13")
-    code, out, err = build(capsys, "--json", "--seed", "5")
-    assert code == 0
-    found = json.loads(out)
-    assert (found["seed"], found["max_mhz"]) == (7, 12.5)
-    assert "with seed 6: 10.0 MHz were too slow" in err
+@pytest.mark.parametrize(("speeds", "arguments", "code", "seed", "mhz"), [
+    ("9 10 11 12.5 13", ["--seed", "5"], 0, 8, 12.5),           # four of its own accord
+    ("9 11 10 12.5", ["--tries", "3"], 4, 2, 11),               # a fourth would do
+    ("9 0 11 0", [], 4, 3, 11),                                 # some cannot be routed
+], ids=["until-fast-enough", "not-more-than-asked-for", "without-those-that-fail"])
+def test_while_it_is_too_slow_the_next_seeds_are_tried(capsys, tools, speeds, arguments, code,
+                                                       seed, mhz):
+    (tools / "speed").write_text(speeds.replace(" ", "\n"))
+    said, out, err = build(capsys, "--json", *arguments)
+    assert said == code
+    folder = tools / "build/boards/icebreaker-target"
+    for found in (json.loads(out), json.loads((folder / flow.REPORT).read_text())):
+        assert (found["seed"], found["max_mhz"]) == (seed, mhz)
+    assert f"--seed {seed} " in (folder / "top.bin").read_text(), "the bitstream is of another"
+    assert f"9.0 MHz are too slow: placing and routing with seed {6 if code == 0 else 2}" in err
+    assert ("too slow: 11.0 MHz of 12.0 MHz" in err) == (code == 4)
 
 
-def test_of_several_tries_the_fastest_counts(capsys, tools):
-    (tools / "speed").write_text("9\n11\n10\n8")
-    code, out, err = build(capsys, "--json", "--tries", "3")
+def test_what_cannot_be_routed_at_once_is_an_error(capsys, tools):
+    (tools / "speed").write_text("0")
+    code, _, err = build(capsys)
     assert code == 4
-    found = json.loads(out)
-    assert (found["seed"], found["max_mhz"]) == (2, 11)
-    assert "too slow: 11.0 MHz of 12.0 MHz" in err
-    assert "--seed 2 " in (tools / "build/boards/icebreaker-target/top.bin").read_text()
+    assert "nextpnr-ice40 failed: no way" in err
+    assert not list((tools / "build/boards/icebreaker-target").glob("top.bin"))
 
 
 def test_build_says_by_how_much_it_is_too_slow(capsys, tools):
