@@ -30,19 +30,14 @@ def pll_dividers(from_hz, to_hz):
     return min(found)[2]
 
 
-# Of the frequency that is needed, what place and route is asked for: it mends what it believes to
-# be late, and sometimes a wire is a little slower than it believed.
-ASKED = 1.05
-
-
 class Start(wiring.Component):
     """Resets another domain while that one's clock stands still.
 
     A reset that begins or ends with the clock it belongs to has to reach ten thousand flip-flops
     and what decides beside them within one clock, and is in the way of everything else that has to.
     Here the clock runs for a while with the reset on, stops, and goes on without it; each step
-    leaves four clocks of this component to the one before. So no way from this component into the
-    other domain has to be timed.
+    leaves at least four clocks of this component to the one before. So no way from this component
+    into the other domain has to be timed.
 
     Members
     -------
@@ -72,6 +67,11 @@ class Start(wiring.Component):
             self.reset.eq(step < 20),
         ]
         return m
+
+
+# Of the frequency that is needed, what place and route is asked for: it mends what it believes to
+# be late, and sometimes a wire is a little slower than it believed.
+_MARGIN = 1.05
 
 
 class PllClock(Elaboratable):
@@ -110,7 +110,7 @@ class PllClock(Elaboratable):
             ClockSignal().eq(gated),
             ResetSignal().eq(start.reset),
         ]
-        platform.add_clock_constraint(made, ASKED * self._to_hz)
+        platform.add_clock_constraint(made, _MARGIN * self._to_hz)
         if platform.default_rst is not None:
             m.submodules.reset = button = io.Buffer(
                 "i", platform.request(platform.default_rst, dir="-"))
