@@ -8,7 +8,8 @@ it into chunks that run only if a variable they read has changed since they last
 * Statements may be reordered as long as no two that touch a common variable (one of them writing)
   change places. All writers of a variable, and readers between them, stay in one chunk.
 * Every chunk has a bit. Chunks run in order; a chunk clears its bit, runs, and sets the bits of
-  all chunks that read a variable whose value is now another one. Bits of later chunks are
+  all chunks that read a variable whose value is now another one, or a memory that was written; a
+  chunk that would change something at every clock sets its own. Bits of later chunks are
   honoured in the same pass, bits of earlier ones (they read the value of the clock before) in
   the next.
 
@@ -236,10 +237,8 @@ def _together(statements: list[_Statement], before: list[set[int]]) -> list[int]
                 for member in circle[1:]:
                     group[find(member)] = find(circle[0])
 
-    _unite_cheaply(statements, dependencies(), [find(n) for n in range(len(statements))],
-                   lambda one, other: group.__setitem__(find(other), find(one)))
-    dependencies()
-    return [find(number) for number in range(len(statements))]
+    order = _unite_cheaply(statements, dependencies(), [find(n) for n in range(len(statements))])
+    return [order.find(find(number)) for number in range(len(statements))]
 
 
 SMALL = 400     # characters of code that cost no more than waking up a chunk for them
@@ -276,14 +275,14 @@ class _Order:
                 self._after[other] |= self._bit[of] | self._after[of]
         self._united = {of: of for of in self.groups}
 
-    def _find(self, of: int) -> int:
+    def find(self, of: int) -> int:
         while self._united[of] != of:
             of = self._united[of]
         return of
 
     def unite(self, one: int, other: int) -> bool:
         """Make them one group; false if they are one, or if anything must run between them."""
-        one, other = self._find(one), self._find(other)
+        one, other = self.find(one), self.find(other)
         both = self._bit[one] | self._bit[other]
         before = (self._before[one] | self._before[other]) & ~both
         after = (self._after[one] | self._after[other]) & ~both
@@ -300,17 +299,19 @@ class _Order:
 
     def _members(self, bits: int) -> Iterator[int]:
         while bits:
-            of = self._find(self.groups[bits.bit_length() - 1])
+            of = self.find(self.groups[bits.bit_length() - 1])
             yield of
             bits &= ~self._bit[of]
 
 
-def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], group: list[int],
-                   unite: Callable[[int, int], None]) -> None:
-    """Unite small groups with others whose every run might concern them anyway.
+def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]],
+                   group: list[int]) -> _Order:
+    """Unite groups with others whose every run might concern them anyway.
 
-    Those are what reads the same, and what comes before and reads or writes all they read. What
-    never changes after the start (lengths of bits) does not count.
+    Those are groups of at most three times ``SMALL`` that have something to do at every clock;
+    those of one component that is ``BUSY``; and small ones that read the same, or that read no
+    more than one just before reads or writes. What never changes after the start (lengths of
+    bits) does not count.
     """
     reads: dict[int, set[str]] = defaultdict(set)
     writes: dict[int, set[str]] = defaultdict(set)
@@ -325,11 +326,7 @@ def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], gro
     alike: dict[object, list[int]] = defaultdict(list)      # by what they are united for
 
     def join(of: int, others: list[int]) -> bool:
-        for other in others:
-            if order.unite(other, of):
-                unite(other, of)
-                return True
-        return False
+        return any(order.unite(other, of) for other in others)
 
     def is_restless(of: int) -> bool:
         return (any(map(RESTLESS.search, reads[of] | writes[of]))
@@ -350,6 +347,7 @@ def _unite_cheaply(statements: list[_Statement], edges: dict[int, set[int]], gro
             # What sends does little between two bits: it stays apart from what runs all the time.
             join(of, [other for other in sorted(edges[of])
                       if reads[of] <= reads[other] | writes[other]])
+    return order
 
 
 def _strong(edges: dict[int, set[int]]) -> list[list[int]]:
@@ -397,8 +395,9 @@ def _schedule(statements: list[_Statement], before: list[set[int]],
               group: list[int]) -> list[list[int]]:
     """The groups in a legal order that stays within one module as long as it can.
 
-    Larger chunks than these were slower, the larger the more: 24 statements a chunk cost twice
-    the time, since some of them nearly always have something to do.
+    Larger chunks than these were slower, the larger the more (24 statements a chunk cost twice
+    the time, since some of them nearly always have something to do) unless all of one works at
+    the same time (``BUSY``).
     """
     members: dict[int, list[int]] = defaultdict(list)
     for number, of in enumerate(group):
