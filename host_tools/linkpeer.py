@@ -382,7 +382,7 @@ class LinkPeer:
         if fresh:
             state.waiting_since = now
             self._put_down(fresh)
-        elif not below and not bits and self._refuses_oldest():
+        elif not bits and self._take_refusal():
             # The receiver is alive and was too busy to take it: time-outs do not count.
             state.entries[0].refused = state.entries[0].waited = True
             state.waiting_since = now
@@ -397,13 +397,13 @@ class LinkPeer:
         """Something has been acknowledged: the first copy of each has been answered, and what was
         sent before it."""
         unanswered = self._state.unanswered
-        firsts = {id(entry): place for place, entry in reversed(list(enumerate(unanswered, 1)))}
-        for _ in range(max(firsts.get(id(entry), 0) for entry in fresh)):
-            unanswered.popleft()
+        waiting = {id(entry) for entry in fresh} & {id(entry) for entry in unanswered}
+        while waiting:
+            waiting.discard(id(unanswered.popleft()))
 
-    def _refuses_oldest(self) -> bool:
-        """Nothing has been acknowledged: the answer to the first copy that has none yet. Whether
-        it is one of the oldest frame."""
+    def _take_refusal(self) -> bool:
+        """Nothing has been acknowledged: puts down the first copy without an answer, which this
+        answers; true if it is one of the oldest frame."""
         state = self._state
         entry = state.unanswered.popleft() if state.unanswered else None
         return bool(state.entries) and entry is state.entries[0]
