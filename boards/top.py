@@ -25,6 +25,7 @@ QUICK_WORDS = {"ecp5": 256, "ice40": 0}
 # What a delay line inside the chip holds: 9 ms at 1 Mbaud, in one block RAM each way.
 DELAY_TICKS = 1024
 
+
 def data_memory(memory, *, spram):
     """What :class:`hdl.datamem.DataMemory` asks the platform for."""
     m = Module()
