@@ -40,9 +40,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/farside demo
 
+# --claims=FILE in one word: of a file that is there already, pytest would take a word of its own for
+# a test, and not find the option.
 test: $(STAMP)
 	@mkdir -p build
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --claims build/claims.md
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --claims=build/claims.md
 	@$(BIN)/python docs/generate.py --check build/claims.md
 
 netlist: $(STAMP)
@@ -62,7 +64,7 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	@mkdir -p build
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --claims docs/claims.md
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --claims=docs/claims.md
 	@$(BIN)/python docs/reliability.py
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python docs/picture.py
