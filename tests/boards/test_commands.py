@@ -76,6 +76,7 @@ def test_how_to_place_and_route_is_passed_on_and_told(capsys, tools, arguments, 
     assert (found["seed"], found["placer"], found["router"]) == (seed, placer, router)
     given = (tools / "arguments").read_text()
     assert f"--seed {seed} --placer {placer} --router {router} " in given
+    assert ("--tmg-ripup" in given) == (router == "router2")
 
 
 @pytest.mark.parametrize(("speeds", "arguments", "code", "seed", "mhz"), [
