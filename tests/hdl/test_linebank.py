@@ -87,7 +87,7 @@ def test_full_load_on_all_lines():
     divisor = least_divisor(LINES, WINDOW)
     dut = Loaded(divisor)
     frame = 10 * longest_frame(0) * divisor // 256
-    frames = 4
+    frames = 5
 
     async def bench(ctx):
         await until(ctx, dut.up)

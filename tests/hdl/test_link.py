@@ -208,17 +208,17 @@ def test_exactly_once_over_a_bad_line(seed):
     bench = Bench(fault, fault)
 
     async def forth(ctx):
-        await submit(ctx, bench.a, range(8), length=5)
-        await until_true(ctx, lambda: len(bench.b.events) >= 8)
+        await submit(ctx, bench.a, range(11), length=5)
+        await until_true(ctx, lambda: len(bench.b.events) >= 11)
 
     async def back(ctx):
-        await submit(ctx, bench.b, range(100, 105))
-        await until_true(ctx, lambda: len(bench.a.events) >= 5)
+        await submit(ctx, bench.b, range(100, 107))
+        await until_true(ctx, lambda: len(bench.a.events) >= 7)
 
     bench.run(forth, back, limit=300000)
     assert bench.a_counts["flushed"] == bench.b_counts["flushed"] == 0
-    assert sorted(bench.b.events) == [event(n, 5) for n in range(8)]
-    assert sorted(bench.a.events) == [event(n) for n in range(100, 105)]
+    assert sorted(bench.b.events) == [event(n, 5) for n in range(11)]
+    assert sorted(bench.a.events) == [event(n) for n in range(100, 107)]
     assert bench.a_counts["resent"] + bench.b_counts["resent"] > 1
     assert bench.a_counts["bad_frame"] + bench.b_counts["bad_frame"] > 3
 

@@ -240,7 +240,7 @@ def test_reset_at_any_clock_leaves_a_prefix(seed):
     rng = seeded(seed)
     bench = Bench(rng)
     source = bench.source
-    resets = 7
+    resets = 10
 
     async def resetter(ctx):
         for _ in range(resets):
