@@ -253,10 +253,14 @@ def _timing_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads(found.read_text())) if found.exists() else {}
 
 
+def _slowest(timing: dict[str, Any]) -> float:
+    fmax = timing.get("fmax", {})
+    return min((float(clock["achieved"]) for clock in fmax.values()), default=0.0)
+
+
 def max_mhz(folder: Path) -> float:
     """The frequency that the slowest clock of the build in ``folder`` can have; 0 if unknown."""
-    fmax = _timing_of(folder).get("fmax", {})
-    return min((float(clock["achieved"]) for clock in fmax.values()), default=0.0)
+    return _slowest(_timing_of(folder))
 
 
 def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *, seed: int,
@@ -272,7 +276,7 @@ def read(board: Board, role: str, geometry: Geometry, folder: Path, log: str, *,
         cells=uses.get(_CELLS[family], Use(0, chip.cells)),
         block_rams=uses.get(_BLOCK_RAMS[family], Use(0, chip.block_rams)),
         sprams=uses.get(_SPRAMS[family], Use(0, 0)),
-        required_mhz=geometry.clock_hz / 1e6, max_mhz=max_mhz(folder),
+        required_mhz=geometry.clock_hz / 1e6, max_mhz=_slowest(timing),
         seed=seed, placer=placer, router=router,
         paths=tuple(_paths(timing, netlist)),
         parts=parts(netlist),

@@ -35,7 +35,7 @@ TIMING = {
                          "delay": 88.0}]}],
     "detailed_net_timings": [
         # Of an endpoint that is reached from two clocks both are told, and of either net one name.
-        {"driver": "start.reset_LC", "event": "posedge slow", "endpoints": [
+        {"driver": "target.core.bus.a_LC", "event": "posedge slow", "endpoints": [
             end("target.core.commit.z_LC", 77.0),
             end("target.core.reader.z_LC", 55.0), end("target.core.reader.z_LC", 2.4)]},
         {"driver": "target.core.bus.a_LC", "event": "posedge clk", "endpoints": [
@@ -100,7 +100,8 @@ def test_paths_are_told_by_component(folder):
         "3.5 ns  target.core.chain -> target.link_0.speaker",
         "3.0 ns  target.core.metadata -> target.core.reader -> target.core.commit -> "
         "target.core.bus -> target.core.status",
-        "2.4 ns  ... -> start -> target.core.reader"]
+        "2.4 ns  target.core.metadata -> target.core.reader -> target.core.commit -> "
+        "target.core.bus -> target.core.reader"]
 
 
 def test_a_way_may_begin_in_a_block_ram_or_be_unknown(folder):
